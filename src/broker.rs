@@ -1,0 +1,120 @@
+//! What moves events: one queue for each route, one for the journal.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::event::Event;
+
+/// The queue in the SQLite file of the store.
+pub mod embedded;
+
+/// The name of the queue that the journal is written from. No route can have it (names have no dot).
+pub const JOURNAL: &str = "dari.journal";
+
+/// A broker that cannot do what it is asked now. What was not confirmed may or may not have happened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BrokerError {
+    /// It is full or failing; the publisher is to come back.
+    #[error("the broker cannot take events now: {0}")]
+    Unavailable(String),
+    /// It was closed.
+    #[error("the broker is closed")]
+    Closed,
+}
+
+/// The result of a broker's operation.
+pub type Result<T> = std::result::Result<T, BrokerError>;
+
+/// A queue and what it is to receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The route's name, or [`JOURNAL`].
+    pub queue: String,
+    /// The sources; `None`: all.
+    pub sources: Option<Vec<String>>,
+    /// The types; `None`: all. A pattern may end in `*`.
+    pub types: Option<Vec<String>>,
+}
+
+impl Binding {
+    /// True if an event of this source and type belongs into the queue.
+    #[must_use]
+    pub fn takes(&self, source: &str, kind: &str) -> bool {
+        let source_fits = self.sources.as_ref().is_none_or(|all| all.iter().any(|s| s == source));
+        source_fits && self.types.as_ref().is_none_or(|all| all.iter().any(|pattern| matches(pattern, kind)))
+    }
+}
+
+/// True if `text` is `pattern`, where a `*` in the pattern stands for any run of characters.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).filter(|&at| rest.is_char_boundary(at)).any(|at| matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+/// A message as a consumer holds it. It stays the broker's until it is acked.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The number of the attempt that this message stands for, from 1.
+    pub attempt: u32,
+    /// The broker's own handle, valid with the consumer's queue.
+    pub tag: u64,
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The queue.
+    pub queue: String,
+    /// Messages in it, those handed to a consumer and those that wait for their time included.
+    pub messages: u64,
+    /// How many of them wait for their time.
+    pub waiting: u64,
+    /// When the oldest was received.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Moves events. Everything is durable when a method returns.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// Makes the queues and bindings be exactly these: called before anything else, and whenever the config changes.
+    /// A queue that is no longer named keeps its messages and receives no more.
+    async fn declare(&self, bindings: Vec<Binding>) -> Result<()>;
+
+    /// Publishes events to every queue bound to them: all of them, or none.
+    async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()>;
+
+    /// Puts one event into one queue alone, as attempt 1: a replay.
+    async fn publish_to(&self, queue: &str, event: Arc<Event>) -> Result<()>;
+
+    /// Starts to receive from a queue, at most `prefetch` messages unacked. In order of publishing, and of due time
+    /// for those that waited. One consumer a queue and process.
+    async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>>;
+
+    /// Puts attempt `attempt` of a message in wait until `due`. The message itself is to be acked afterwards.
+    async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> Result<()>;
+
+    /// Ends a message.
+    async fn ack(&self, queue: &str, message: &Message) -> Result<()>;
+
+    /// How the queues stand, orphaned ones included.
+    async fn depths(&self) -> Result<Vec<Depth>>;
+
+    /// Removes a queue that no config names any more, with its messages; how many there were.
+    async fn remove(&self, queue: &str) -> Result<u64>;
+}
+
+/// Receives from one queue. Dropped: what was received and not acked goes back, at once and in its place.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next message; waits for one. `None` when the broker was closed.
+    async fn next(&mut self) -> Result<Option<Message>>;
+}

@@ -1,0 +1,262 @@
+//! The checked config: what the rest of the program works from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+
+use crate::connectors::{Limits, Manifest, OnDoubt, SinkKind, SourceKind};
+use crate::settings::{Node, Spot};
+use crate::template::mapping::Mapping;
+use crate::template::{Expression, Tables, Template};
+
+/// A whole config, checked: every name in it resolves, every template compiles.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The file's folder: relative paths start here.
+    pub dir: PathBuf,
+    /// The SQLite file.
+    pub store: PathBuf,
+    /// Where it listens.
+    pub listen: Listen,
+    /// The zone of times that bear none.
+    pub zone: TimeZone,
+    /// How long the journal keeps heads and steps.
+    pub journal_keep: Duration,
+    /// How long it keeps bodies.
+    pub journal_bodies: Duration,
+    /// How long a repetition is known.
+    pub dedupe: Duration,
+    /// Free disk space below which bodies are no longer kept, and then intake stops, in bytes.
+    pub min_free: u64,
+    /// Paths whose values are masked wherever they are shown.
+    pub redact: Vec<String>,
+    /// Accounts by name.
+    pub accounts: BTreeMap<String, AccountConfig>,
+    /// Tables of `table('name')`.
+    pub tables: Arc<Tables>,
+    /// Sources by name, in the order of the file.
+    pub sources: Vec<SourceConfig>,
+    /// Sinks, in the order of the file.
+    pub sinks: Vec<SinkConfig>,
+    /// Routes, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// The config's tests.
+    pub tests: Vec<TestConfig>,
+    /// What is no error but worth a word, as a webhook that anybody can send to.
+    pub warnings: Vec<crate::settings::Fault>,
+}
+
+/// Where it listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Of the public listener.
+    pub hooks: SocketAddr,
+    /// The base URL that others see, without a trailing slash.
+    pub public: Option<String>,
+    /// Of the admin listener; `None`: only the socket beside the store.
+    pub admin: Option<AdminListen>,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug)]
+pub struct AdminListen {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its token; required off loopback.
+    pub token: Option<SecretString>,
+}
+
+/// An account.
+#[derive(Debug)]
+pub struct AccountConfig {
+    /// Its name.
+    pub name: String,
+    /// Its connector.
+    pub manifest: &'static Manifest,
+    /// Its keys (without `url`, `limits`, `time_zone`).
+    pub node: Node,
+    /// Its base URL without a trailing slash; empty where there is none.
+    pub url: String,
+    /// Its limits: the vendor's, or the user's where set.
+    pub limits: Limits,
+    /// Its zone.
+    pub zone: TimeZone,
+}
+
+/// A source.
+#[derive(Debug)]
+pub struct SourceConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its name stands.
+    pub spot: Spot,
+    /// What it is.
+    pub kind: &'static SourceKind,
+    /// The connector it belongs to.
+    pub manifest: &'static Manifest,
+    /// Its keys (without `was` and `enabled`).
+    pub node: Node,
+    /// The account it names.
+    pub account: Option<String>,
+    /// Its former name.
+    pub was: Option<String>,
+    /// False: it neither listens nor polls.
+    pub enabled: bool,
+}
+
+/// A sink.
+#[derive(Debug)]
+pub struct SinkConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its name stands.
+    pub spot: Spot,
+    /// What it is.
+    pub kind: &'static SinkKind,
+    /// The connector it belongs to.
+    pub manifest: &'static Manifest,
+    /// Its keys (without `was`, `enabled` and, for a sink that is its own account, `limits`).
+    pub node: Node,
+    /// The account whose limits hold; its own name for a sink that is its own account.
+    pub account: String,
+    /// The limits of a sink that is its own account.
+    pub limits: Limits,
+    /// Its former name.
+    pub was: Option<String>,
+    /// False: it is as if suspended by a person.
+    pub enabled: bool,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct RouteConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its name stands.
+    pub spot: Spot,
+    /// The sources it takes from, globs resolved.
+    pub from: Vec<String>,
+    /// The types it takes, `*` allowed; `None`: all. With `cases` the union of theirs.
+    pub types: Option<Vec<String>>,
+    /// Its filter.
+    pub when: Option<Expression>,
+    /// Its sink.
+    pub to: String,
+    /// The link's key; `None`: source and subject.
+    pub key: Option<Template>,
+    /// What it does: one for a plain route, one for each of `cases`.
+    pub cases: Vec<CaseConfig>,
+    /// What becomes of a call in doubt; `None`: the sink's own answer.
+    pub on_doubt: Option<OnDoubt>,
+    /// The schedule of retries.
+    pub retry: RetryConfig,
+    /// Its former name.
+    pub was: Option<String>,
+    /// False: it takes nothing; what waits in its queue stays.
+    pub enabled: bool,
+}
+
+/// One case of a route: first match.
+#[derive(Clone, Debug)]
+pub struct CaseConfig {
+    /// The types it takes; `None`: all of the route's.
+    pub types: Option<Vec<String>>,
+    /// Its filter.
+    pub when: Option<Expression>,
+    /// What it does.
+    pub action: Action,
+    /// How the record is made.
+    pub map: Mapping,
+    /// How an `http` sink is called, by verb.
+    pub request: BTreeMap<&'static str, RequestConfig>,
+}
+
+/// What a route does, before the link is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Every event makes a record.
+    Create,
+    /// The linked record follows.
+    Update,
+    /// The linked record goes.
+    Delete,
+    /// The linked record is answered.
+    Reply,
+    /// Creates or updates by the link.
+    Upsert,
+    /// Upsert, and delete on `*.deleted`.
+    Sync,
+}
+
+impl Action {
+    /// The word of the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Reply => "reply",
+            Self::Upsert => "upsert",
+            Self::Sync => "sync",
+        }
+    }
+
+    /// True if only the newest event of a subject counts (promise P3).
+    #[must_use]
+    pub fn is_state(self) -> bool {
+        matches!(self, Self::Update | Self::Delete | Self::Upsert | Self::Sync)
+    }
+}
+
+/// How an `http` sink is called.
+#[derive(Clone, Debug)]
+pub struct RequestConfig {
+    /// The method.
+    pub method: Method,
+    /// The path template: interpolated values are percent-encoded.
+    pub path: Template,
+}
+
+/// The schedule of retries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryConfig {
+    /// The first delay.
+    pub first: Duration,
+    /// The factor from one to the next.
+    pub factor: f32,
+    /// The longest delay.
+    pub max: Duration,
+    /// When to stop, counted from the first retry.
+    pub give_up_after: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(5),
+            factor: 2.0,
+            max: Duration::from_secs(3_600),
+            give_up_after: Duration::from_secs(3 * 86_400),
+        }
+    }
+}
+
+/// A test of the config.
+#[derive(Debug)]
+pub struct TestConfig {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub spot: Spot,
+    /// All of it (`event`, `request`, `links`, `respond`, `expect`), checked for shape.
+    pub node: Node,
+}

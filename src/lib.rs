@@ -1,0 +1,10 @@
+//! Dari (다리, "bridge") carries events between the work tools of a company.
+pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod connectors;
+pub mod event;
+pub mod outcome;
+pub mod settings;
+pub mod store;
+pub mod template;

@@ -1,0 +1,2 @@
+//! Command line → command → exit code.
+fn main() {}

@@ -1,0 +1,430 @@
+//! What remembers: ledger, links, dead letters, cursors, quotas, suspensions; and the journal for people to read.
+//!
+//! # Order of commits
+//! A delivery is [`Store::standing`] (what is known) → [`Store::begin`] (intent and quota charge) → the call →
+//! [`Store::settle`] (outcome, link, ledger, dead letter) → the broker's ack. Each of them is one transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Event, Received, Version};
+use crate::outcome::{Scope, Verb};
+
+pub mod journal;
+/// SQLite: WAL, `synchronous=FULL`, one writer thread.
+pub mod sqlite;
+
+/// A store that cannot do what it is asked now.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The file is held by another process.
+    #[error("{path} is in use by another dari (process {holder})")]
+    Held {
+        /// The file.
+        path: String,
+        /// The process id that the lock names, or `unknown`.
+        holder: String,
+    },
+    /// The file was written by a newer dari.
+    #[error("{path} was written by a newer version of dari (schema {found}, this one knows {known})")]
+    Newer {
+        /// The file.
+        path: String,
+        /// The schema found.
+        found: i64,
+        /// The newest schema known.
+        known: i64,
+    },
+    /// The lease ran out or was taken over: what was to be written is not.
+    #[error("the lease on {0} is held by another")]
+    Fenced(String),
+    /// The database said no.
+    #[error("{doing}: {why}")]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// The database's words.
+        why: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The result of a store's operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Which delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DeliveryKey {
+    /// The route's name.
+    pub route: String,
+    /// [`Event::key`].
+    pub event: String,
+    /// [`Event::generation`].
+    pub generation: u32,
+}
+
+/// Which link.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LinkKey {
+    /// The route's name (or, later, the shared link's).
+    pub owner: String,
+    /// The rendered key; by default [`Event::subject_key`].
+    pub key: String,
+}
+
+/// What is remembered about a subject at a sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The vendor's id of the record.
+    pub remote_id: Option<String>,
+    /// The version that was last applied.
+    pub version: Option<Version>,
+    /// The receipt of the event that was last applied.
+    pub received: Received,
+    /// What is known of the record.
+    pub state: LinkState,
+}
+
+/// What is known of a linked record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It is unknown whether the last call took effect.
+    InDoubt,
+    /// It is there.
+    Linked,
+    /// It was removed.
+    Deleted,
+}
+
+/// How far a delivery is, by the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Progress {
+    /// It waits for an attempt.
+    Waiting {
+        /// When the next attempt is due.
+        due: Timestamp,
+    },
+    /// A call may be under way: an intent without an outcome.
+    Open {
+        /// What the call was to do.
+        verb: Verb,
+    },
+    /// In doubt; a person decides.
+    Held {
+        /// What the call was to do.
+        verb: Verb,
+    },
+    /// It ended.
+    Done {
+        /// How: `delivered`, `rejected`, `stale`, … (a [`Ending`]'s name).
+        ending: String,
+    },
+}
+
+/// The ledger's line of a delivery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// The number of the attempt that is next or under way, from 1. A message with a lower one is a leftover.
+    pub attempt: u32,
+    /// How far it is.
+    pub progress: Progress,
+    /// When its first retry was asked for: where `give_up_after` starts.
+    pub first_retry: Option<Timestamp>,
+}
+
+/// An unfinished delivery that must end before a later one of the same link may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ahead {
+    /// Its event's key.
+    pub event: String,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// All that is known before an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// This delivery's line in the ledger; `None` if it has not expired and was never seen.
+    pub entry: Option<LedgerEntry>,
+    /// Another event of this route that this one repeats (same body, see [`Event::body_key`]).
+    pub repeats: Option<String>,
+    /// The link.
+    pub link: Option<Link>,
+    /// The unfinished delivery of the same link with the earliest receipt before this one's.
+    pub ahead: Option<Ahead>,
+}
+
+/// What [`Store::standing`] is asked about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The delivery.
+    pub delivery: DeliveryKey,
+    /// [`Event::body_key`].
+    pub body_key: Option<String>,
+    /// Its link.
+    pub link: LinkKey,
+    /// [`Event::received`].
+    pub received: Received,
+    /// The time: entries that expired before it are as if they were not there.
+    pub now: Timestamp,
+}
+
+/// An attempt that is about to be made: written before the call.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The delivery.
+    pub delivery: DeliveryKey,
+    /// [`Event::body_key`].
+    pub body_key: Option<String>,
+    /// Its link.
+    pub link: LinkKey,
+    /// [`Event::received`].
+    pub received: Received,
+    /// [`Event::version`].
+    pub version: Option<Version>,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// What the call will do.
+    pub verb: Verb,
+    /// When the ledger may forget it once it has ended.
+    pub expires: Timestamp,
+    /// The account to charge one call to, with its monthly limit.
+    pub charge: Option<Charge>,
+}
+
+/// One call on an account's monthly quota.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// The account's name.
+    pub account: String,
+    /// The month in the account's zone, as `2026-11`.
+    pub month: String,
+    /// How many calls the month has; `None`: count only.
+    pub limit: Option<u64>,
+}
+
+/// Whether an attempt may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The intent is written and the call charged.
+    Go,
+    /// Nothing was written: the month's calls are used up.
+    UsedUp {
+        /// How many were made.
+        used: u64,
+    },
+}
+
+/// How a delivery goes on after an attempt, or without one.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The delivery.
+    pub delivery: DeliveryKey,
+    /// [`Event::body_key`], so that a delivery that ends without an attempt is known as well.
+    pub body_key: Option<String>,
+    /// Its link.
+    pub link: LinkKey,
+    /// [`Event::received`].
+    pub received: Received,
+    /// [`Event::version`].
+    pub version: Option<Version>,
+    /// The ledger's new line.
+    pub entry: LedgerEntry,
+    /// When the ledger may forget it once it has ended.
+    pub expires: Timestamp,
+    /// The link's new state; `None`: as it was.
+    pub new_link: Option<Link>,
+    /// True if the call was certainly not sent and is to be given back to the quota.
+    pub refund: Option<Charge>,
+    /// The dead letter, if the delivery was given up or is held.
+    pub dead: Option<DeadLetter>,
+}
+
+/// Why a delivery is with the dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadClass {
+    /// The record can never succeed: the mapping or the vendor refused it.
+    Payload,
+    /// It was retried until `give_up_after`.
+    Exhausted,
+    /// It made the worker crash.
+    Poison,
+    /// In doubt: a person decides (`dari dead mark`).
+    Held,
+}
+
+/// A delivery that was given up or is held, kept until a person replays, marks or drops it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The delivery.
+    pub delivery: DeliveryKey,
+    /// The event, whole: it may be replayed when the journal has forgotten it.
+    pub event: Arc<Event>,
+    /// The sink.
+    pub sink: String,
+    /// Whose fault.
+    pub class: DeadClass,
+    /// Why, in words.
+    pub reason: String,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The rendered call as shown to people, if it came so far.
+    #[serde(default)]
+    pub call: Option<Value>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A stored dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredDead {
+    /// Its number, for `dari dead show N`.
+    pub id: i64,
+    /// What it is.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DeadFilter {
+    /// Of this route only.
+    pub route: Option<String>,
+    /// Of this class only.
+    pub class: Option<DeadClass>,
+    /// After this id (paging).
+    pub after: Option<i64>,
+    /// At most so many; 0: 100.
+    pub limit: usize,
+}
+
+/// Something that was stopped as a whole, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// What kind of thing.
+    pub scope: Scope,
+    /// Its name in the config.
+    pub name: String,
+    /// Why, in words.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it resumes by itself; `None`: a probe or a person.
+    pub until: Option<Timestamp>,
+}
+
+/// A fencing token: only the newest holder of a lease can write under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// What is leased.
+    pub name: String,
+    /// Rises with every holder.
+    pub token: i64,
+}
+
+/// What remembers. Every method is one transaction, durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // === Deliveries ===
+
+    /// All that is known before an attempt.
+    async fn standing(&self, question: Question) -> Result<Standing>;
+
+    /// Writes an intent (progress [`Progress::Open`]) and charges the call; or writes nothing.
+    async fn begin(&self, intent: Intent) -> Result<Begun>;
+
+    /// Writes how a delivery goes on.
+    async fn settle(&self, settlement: Settlement) -> Result<()>;
+
+    /// Sets the ledger's attempt: called when the message of the next attempt is durable in the broker.
+    async fn advance(&self, delivery: DeliveryKey, attempt: u32) -> Result<()>;
+
+    /// The ledger's line of a delivery.
+    async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>>;
+
+    /// Forgets at most `limit` ended ledger lines that expired before `now`; tells how many.
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize>;
+
+    // === Dead letters ===
+
+    /// Lists dead letters, oldest first.
+    async fn dead(&self, filter: DeadFilter) -> Result<Vec<StoredDead>>;
+
+    /// One dead letter.
+    async fn dead_letter(&self, id: i64) -> Result<Option<StoredDead>>;
+
+    /// How many dead letters there are, by route and class.
+    async fn dead_counts(&self) -> Result<Vec<(String, DeadClass, u64)>>;
+
+    /// Drops a dead letter and ends its delivery as `dropped` if it was held. False if there is none.
+    async fn drop_dead(&self, id: i64) -> Result<bool>;
+
+    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
+    async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
+
+    /// Takes a dead letter away because it is being tried again, and makes its ledger line ready for that (a held one
+    /// becomes [`Progress::Waiting`]); its event, or `None` if there is no such letter.
+    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>>;
+
+    /// The next replay generation, unique and rising.
+    async fn next_generation(&self) -> Result<u32>;
+
+    // === Cursors ===
+
+    /// Takes or renews a lease for `ttl_ms` milliseconds by the store's clock; `None` while another owner holds it.
+    async fn lease(&self, name: &str, owner: &str, ttl_ms: u64, now: Timestamp) -> Result<Option<Fence>>;
+
+    /// Gives a lease back.
+    async fn release(&self, fence: Fence) -> Result<()>;
+
+    /// A source's cursor.
+    async fn cursor(&self, source: &str) -> Result<Option<Value>>;
+
+    /// Writes a source's cursor under a fence.
+    ///
+    /// Fails with [`StoreError::Fenced`] if another has taken the lease since.
+    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()>;
+
+    /// Forgets a source's cursor, or moves it under another name.
+    async fn rename_cursor(&self, from: &str, to: Option<&str>) -> Result<()>;
+
+    // === Accounts ===
+
+    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins.
+    async fn suspend(&self, suspension: Suspension) -> Result<bool>;
+
+    /// Resumes; true if it was suspended.
+    async fn resume(&self, scope: Scope, name: &str) -> Result<bool>;
+
+    /// Everything that is suspended.
+    async fn suspensions(&self) -> Result<Vec<Suspension>>;
+
+    /// How many calls an account has made in a month.
+    async fn used(&self, account: &str, month: &str) -> Result<u64>;
+
+    /// Sets that number: for a start in mid-month.
+    async fn set_used(&self, account: &str, month: &str, used: u64) -> Result<()>;
+
+    // === Names ===
+
+    /// A small value kept under a name: what was declared last time, this store's id.
+    async fn fact(&self, name: &str) -> Result<Option<Value>>;
+
+    /// Keeps a small value under a name.
+    async fn set_fact(&self, name: &str, value: Value) -> Result<()>;
+
+    /// How many links a route has (`0` if none), for the refusals at start.
+    async fn link_count(&self, owner: &str) -> Result<u64>;
+
+    /// Moves links and ledger from a route's former name to its new one.
+    async fn rename_route(&self, from: &str, to: &str) -> Result<()>;
+}
