@@ -87,11 +87,7 @@ impl Plan {
     /// What must not be stopped for this route to run.
     #[must_use]
     pub fn scopes(&self) -> [(Scope, &str); 3] {
-        [
-            (Scope::Route, &self.route().name),
-            (Scope::Sink, &self.to.name),
-            (Scope::Account, &self.to.gate.account),
-        ]
+        [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)]
     }
 
     /// What becomes of a call in doubt on this route.

@@ -135,13 +135,7 @@ impl Attempt {
     }
 
     /// Ends a delivery.
-    pub(super) async fn end(
-        &self,
-        standing: &Standing,
-        ending: &str,
-        detail: String,
-        link: Option<Link>,
-    ) -> Early<()> {
+    pub(super) async fn end(&self, standing: &Standing, ending: &str, detail: String, link: Option<Link>) -> Early<()> {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.new_link = link;
         self.settle(settlement).await?;
