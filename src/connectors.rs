@@ -372,5 +372,6 @@ pub enum PollError {
     },
 }
 
+pub mod call;
 pub mod client;
 pub mod sandbox;
