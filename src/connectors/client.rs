@@ -130,7 +130,8 @@ fn failed(call: &Call, error: &reqwest::Error) -> SendError {
     let host = call.url.host_str().unwrap_or("no host");
     // `is_connect` covers name, address, TCP, a proxy's tunnel and the TLS handshake: no byte of the call has left.
     if error.is_connect() || error.is_builder() {
-        let why = if error.is_timeout() { format!("no connection within {CONNECT_TIMEOUT:?}") } else { innermost(error) };
+        let why =
+            if error.is_timeout() { format!("no connection within {CONNECT_TIMEOUT:?}") } else { innermost(error) };
         return SendError::NotSent(format!("{host}: {why}"));
     }
     let why = if error.is_timeout() { format!("nothing within {:?}", call.timeout) } else { innermost(error) };
