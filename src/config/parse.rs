@@ -133,8 +133,8 @@ impl<'a> Builder<'a> {
         self.count(1, at)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let is_text = style != ScalarStyle::Plain
-                    || tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
+                let is_text =
+                    style != ScalarStyle::Plain || tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema_tag("str")) {
                     self.faults.push(Fault::new(at, format!("the YAML tag `{tag}` means nothing here; leave it out")));
                 }
@@ -250,7 +250,8 @@ fn plain(text: &str) -> NodeValue {
 }
 
 fn is_number(text: &str) -> bool {
-    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && serde_json::from_str::<serde_json::Number>(text).is_ok()
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && serde_json::from_str::<serde_json::Number>(text).is_ok()
 }
 
 /// What is most often meant by a line that is not YAML.
