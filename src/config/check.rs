@@ -8,7 +8,7 @@ use super::interpolate::Surroundings;
 use super::suggest::{did_you_mean, words};
 use crate::settings::{Fault, Field, Key, Kind, Need, Node, NodeValue, parse_duration, parse_size};
 use crate::template::mapping::Mapping;
-use crate::template::{CompileError, Expression, Template};
+use crate::template::{CompileError, Expression, Template, template_spot};
 
 /// Checks values and collects what is wrong with them.
 #[derive(Clone)]
@@ -123,10 +123,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn inside(&mut self, node: &Node, error: &CompileError) {
-        let mut spot = node.spot;
-        spot.column = spot.column.saturating_add(u32::try_from(error.at).unwrap_or(u32::MAX));
-        self.inside.push(Fault::new(spot, error.message.clone()));
+    pub fn inside(&mut self, node: &Node, error: &CompileError) {
+        self.inside.push(Fault::new(template_spot(node.spot, error.at), error.message.clone()));
     }
 
     fn list(&mut self, node: &mut Node, kind: &'static Kind, key: &str) {

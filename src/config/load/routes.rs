@@ -249,11 +249,15 @@ impl Loader<'_> {
 
     fn call(&mut self, node: &Node) -> Option<RequestConfig> {
         let call = Settings::new(node, fields::CALL);
-        if let Some(path) = call.get("path").filter(|path| path.text().is_some_and(|text| !text.starts_with('/'))) {
-            self.checker.fault(path, "`path`: expected a path that starts with `/`; the host is the sink's");
-        }
         let method = call.text("method")?.parse().ok()?;
-        Some(RequestConfig { method, path: compiled(call.get("path"), Template::compile)? })
+        let path = call.get("path")?;
+        match Template::compile_path(path.text()?) {
+            Ok(path) => Some(RequestConfig { method, path }),
+            Err(error) => {
+                self.checker.inside(path, &error);
+                None
+            }
+        }
     }
 
     fn retry(&mut self, route: &Settings<'_>) -> RetryConfig {
