@@ -302,21 +302,11 @@ fn refused_path(source: &str) -> Option<(&'static str, usize)> {
     None
 }
 
-/// Where a character of a template stands in the config file, given where the template's YAML text starts.
-///
-/// How the text was written is no longer known: one with `{{` is taken as quoted (YAML asks for it in most places),
-/// one with line breaks as a block (`|`), whose lines start under the key.
+/// The place of a template's error as the config wants it: the template's place, with the offset in its text added to
+/// the column. The config knows how the text was written and moves it to where that character stands in the file.
 #[must_use]
-pub fn template_spot(spot: Spot, source: &str, at: usize) -> Spot {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let before: String = source.chars().take(at).collect();
-    if source.trim_end_matches('\n').contains('\n') {
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        return Spot { line: spot.line + count(line), column: count(column) };
-    }
-    let quoted = source.contains("{{") || source.starts_with(['{', '[', '\'', '"', '*', '&', '!', '%', '@', '`']);
-    Spot { line: spot.line, column: spot.column + count(at) + u32::from(quoted) }
+pub fn template_spot(spot: Spot, at: usize) -> Spot {
+    Spot { column: spot.column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)), ..spot }
 }
 
 /// A template or expression that does not compile.

@@ -215,17 +215,6 @@ fn in_a_path_data_is_segments_and_query_values_only() {
     assert_snapshot!(told("/{% if true %}x{% endif %}").unwrap(), @"0: a path takes `{{ }}` only, without blocks, comments and `-`");
 }
 
-#[test]
-fn a_template_is_found_again_in_the_file() {
-    let at = |source: &str, at: usize| {
-        let spot = template_spot(Spot { line: 3, column: 10 }, source, at);
-        (spot.line, spot.column)
-    };
-    assert_eq!(at("data.x == 1", 5), (3, 15));
-    assert_eq!(at("{{ data.x }}", 3), (3, 14));
-    assert_eq!(at("one\ntwo {{ x }}\n", 8), (5, 5));
-}
-
 proptest! {
     #[test]
     fn data_in_a_url_is_one_segment(text in "\\PC{0,20}|[./?#%&=]{0,6}") {
