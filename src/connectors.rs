@@ -22,7 +22,7 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[];
+pub static ALL: &[&Manifest] = &[&walla::MANIFEST];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -374,3 +374,4 @@ pub enum PollError {
 
 pub mod client;
 pub mod sandbox;
+pub mod walla;
