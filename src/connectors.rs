@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use ::http::{HeaderMap, Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[&walla::MANIFEST];
+pub static ALL: &[&Manifest] = &[&walla::MANIFEST, &http::MANIFEST];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -372,6 +372,8 @@ pub enum PollError {
     },
 }
 
+pub mod call;
 pub mod client;
+pub mod http;
 pub mod sandbox;
 pub mod walla;
