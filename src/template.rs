@@ -130,8 +130,11 @@ impl Expression {
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
-    /// [`RenderError`] if the result is no boolean, or the limits were passed.
+    /// [`RenderError`] if the result is no boolean, a number is compared with text by order, or the limits were passed.
     pub fn test(&self, context: &Context) -> Result<Verdict, RenderError> {
+        if let Some(why) = self.0.unlike(context) {
+            return Err(RenderError { message: why, expression: self.0.with_operands(context) });
+        }
         let answer = match self.0.find(context) {
             Ok(Found::Plain(json)) => json.as_bool().ok_or_else(|| value::show(json)),
             Ok(Found::Computed(value)) if value.kind() == ValueKind::Bool => Ok(value.is_true()),
@@ -302,21 +305,11 @@ fn refused_path(source: &str) -> Option<(&'static str, usize)> {
     None
 }
 
-/// Where a character of a template stands in the config file, given where the template's YAML text starts.
-///
-/// How the text was written is no longer known: one with `{{` is taken as quoted (YAML asks for it in most places),
-/// one with line breaks as a block (`|`), whose lines start under the key.
+/// The place of the character `at` of a template whose YAML text starts at `spot`: the column is the text's plus the
+/// offset in its value. Quotes, escapes and line breaks of the file are put right by the config, which has the file.
 #[must_use]
-pub fn template_spot(spot: Spot, source: &str, at: usize) -> Spot {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let before: String = source.chars().take(at).collect();
-    if source.trim_end_matches('\n').contains('\n') {
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        return Spot { line: spot.line + count(line), column: count(column) };
-    }
-    let quoted = source.contains("{{") || source.starts_with(['{', '[', '\'', '"', '*', '&', '!', '%', '@', '`']);
-    Spot { line: spot.line, column: spot.column + count(at) + u32::from(quoted) }
+pub fn template_spot(spot: Spot, at: usize) -> Spot {
+    Spot { line: spot.line, column: spot.column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)) }
 }
 
 /// A template or expression that does not compile.

@@ -59,7 +59,7 @@ impl Mapping {
     /// Compiles the tree under a `map`.
     ///
     /// # Errors
-    /// Every fault in it, each with its place in the file (the template's error mapped into the YAML string).
+    /// Every fault in it, each with its place (see [`template_spot`]).
     pub fn compile(node: &Node) -> Result<Self, Vec<Fault>> {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
@@ -122,7 +122,7 @@ fn compile_tree(node: &Node, faults: &mut Vec<Fault>) -> Option<Tree> {
         NodeValue::Text(text) if !["{{", "{%", "{#"].iter().any(|tag| text.contains(tag)) => {
             Tree::Literal(Value::String(text.clone()))
         }
-        NodeValue::Text(text) => Tree::Template(compiled(Template::compile(text), node, text, faults)?),
+        NodeValue::Text(text) => Tree::Template(compiled(Template::compile(text), node, faults)?),
         NodeValue::List(items) => Tree::List(items.iter().filter_map(|item| compile_tree(item, faults)).collect()),
         NodeValue::Map(entries) if entries.iter().any(|(key, _)| WORDS.contains(&key.name.as_str())) => {
             Tree::Each(Box::new(compile_each(node, faults)?))
@@ -131,13 +131,8 @@ fn compile_tree(node: &Node, faults: &mut Vec<Fault>) -> Option<Tree> {
     })
 }
 
-fn compiled<T>(
-    result: Result<T, super::CompileError>,
-    node: &Node,
-    source: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    result.map_err(|e| faults.push(Fault::new(template_spot(node.spot, source, e.at), e.message))).ok()
+fn compiled<T>(result: Result<T, super::CompileError>, node: &Node, faults: &mut Vec<Fault>) -> Option<T> {
+    result.map_err(|e| faults.push(Fault::new(template_spot(node.spot, e.at), e.message))).ok()
 }
 
 fn compile_each(node: &Node, faults: &mut Vec<Fault>) -> Option<Each> {
@@ -145,8 +140,8 @@ fn compile_each(node: &Node, faults: &mut Vec<Fault>) -> Option<Each> {
         let message = format!("`{}` cannot stand beside `$each`; there are {}", key.name, WORDS.join(", "));
         faults.push(Fault::new(key.spot, message));
     }
-    let list = text_of(node, "$each", faults)
-        .and_then(|(at, text)| compiled(Template::compile_expression(text), at, text, faults));
+    let list =
+        text_of(node, "$each", faults).and_then(|(at, text)| compiled(Template::compile_expression(text), at, faults));
     let name = match node.get("$as") {
         None => Some("item".to_owned()),
         Some(at) => name_of(at, faults),
@@ -155,7 +150,7 @@ fn compile_each(node: &Node, faults: &mut Vec<Fault>) -> Option<Each> {
         None => Some(None),
         Some(at) => {
             let text = at.text().unwrap_or_default();
-            compiled(Expression::compile(text), at, text, faults).map(Some)
+            compiled(Expression::compile(text), at, faults).map(Some)
         }
     };
     let map = node.get("$map").and_then(|map| compile_tree(map, faults));
@@ -418,15 +413,15 @@ mod tests {
             "e": ["{{ }}"]
         });
         assert_snapshot!(faults(&map), @r#"
-        1:26: there is no filter `uper`; did you mean `upper`?
+        1:25: there is no filter `uper`; did you mean `upper`?
         3:3: `$az` cannot stand beside `$each`; there are $each, $as, $when, $map
         2:10: `$each` needs `$map`: what each item becomes
         3:15: unexpected `[`, expected identifier or integer
         4:10: `$as` is a name of letters and digits that is not taken, not "data"
         5:12: unexpected end of input, expected expression
-        6:18: unexpected end of input, expected identifier or integer
+        6:17: unexpected end of input, expected identifier or integer
         4:10: `$each` is missing: the list to go through, as `data.items`
-        5:13: an expression is missing here
+        5:12: an expression is missing here
         "#);
         assert_snapshot!(faults(&json!("text")), @"1:10: `map` is a mapping of fields, not text");
         assert_snapshot!(faults(&json!({ "$each": "data.x", "$map": {} })), @"1:3: `$each` makes a list, so it stands under a field, not at the top of `map`");
