@@ -19,6 +19,7 @@ pub(super) struct Code {
     // The plain paths in it; the only one is the whole expression if `plain`.
     paths: Arc<[Path]>,
     plain: bool,
+    // All of them are true if the whole is.
     comparisons: Arc<[(Side, String, Side)]>,
 }
 
@@ -81,7 +82,8 @@ impl Code {
         RenderError { message: self.words(failure, context), expression: self.source.clone() }
     }
 
-    /// Two sides that have no order between them: the engine would answer by their types, and `'4' > 3` would pass.
+    /// Two sides that have no order between them, in an expression that is true: the engine orders them by their
+    /// types, so that `'4' > 3` passes.
     pub(super) fn unlike(&self, context: &Context) -> Option<String> {
         let kind = |side: &Side| match side {
             Side::Number => Some("a number"),

@@ -263,13 +263,17 @@ pub(super) enum Side {
     Text,
 }
 
-/// The comparisons by order (`<`, `>=`, …) whose sides are plain paths or literals.
+/// The comparisons by order (`<`, `>=`, …) whose sides are plain paths or literals, where all of them have to be true
+/// for the whole to be.
 pub(super) fn comparisons(source: &str, tokens: &[Token<'_>]) -> Vec<(Side, String, Side)> {
     let mut found = Vec::new();
+    if tokens.iter().any(|token| matches!(token.text, "or" | "not" | "if")) {
+        return found;
+    }
     let mut at = 0;
     while at < tokens.len() {
         let before = at.checked_sub(1).map_or("", |at| tokens[at].text);
-        let left = side(source, tokens, at).filter(|_| matches!(before, "" | "and" | "or" | "not" | "("));
+        let left = side(source, tokens, at).filter(|_| matches!(before, "" | "and" | "("));
         let Some((left, middle)) = left else {
             at += 1;
             continue;
@@ -280,7 +284,7 @@ pub(super) fn comparisons(source: &str, tokens: &[Token<'_>]) -> Vec<(Side, Stri
         };
         if let Some((right, end)) = side(source, tokens, middle + 1) {
             let after = tokens.get(end).map_or("", |token| token.text);
-            if matches!(after, "" | "and" | "or" | ")" | "if" | "else") {
+            if matches!(after, "" | "and" | ")") {
                 found.push((left, sign.text.to_owned(), right));
             }
         }
