@@ -59,8 +59,10 @@ async fn a_response_is_created_and_changed_and_says_so_once() {
         let world = World::new().await;
         let mut driver = Driver::new(&world, api, &[("start", "all")]);
         assert_eq!(driver.brief().await, Vec::<String>::new());
-        world.submit(json!({"id": "r1", "customer_key": "c1", "answers": {
-            "이름": "김하나", "개인정보 동의": "예", "관심 분야": "개발", "문의": "", "유입경로": "blog"}})).await;
+        world
+            .submit(json!({"id": "r1", "customer_key": "c1", "answers": {
+            "이름": "김하나", "개인정보 동의": "예", "관심 분야": "개발", "문의": "", "유입경로": "blog"}}))
+            .await;
         world.advance(60);
         let events = driver.pass().await.unwrap();
         assert_eq!(events.iter().map(brief).collect::<Vec<_>>(), ["response.created r1"]);
@@ -174,7 +176,8 @@ async fn a_long_past_is_read_in_windows_that_fit() {
         // Over 1 MiB of answers, and over 1,000 responses.
         let long = "가".repeat(300);
         for n in 0..1_300_i64 {
-            let submission = json!({"id": format!("r{n:04}"), "submitted_at": world.at(-n * 4_000), "answers": {"문의": long}});
+            let submission =
+                json!({"id": format!("r{n:04}"), "submitted_at": world.at(-n * 4_000), "answers": {"문의": long}});
             world.submit(submission).await;
         }
         let mut driver = Driver::new(&world, api, &[("start", "all")]);
@@ -256,7 +259,7 @@ async fn a_new_question_is_known_at_its_first_answer() {
 async fn refusals_are_told_apart() {
     let world = World::new().await;
     let mut driver = Driver::new(&world, Api::Response, &[("start", "all")]);
-    let hour = Some(Duration::from_secs(3_600));
+    let hour = Some(Duration::from_hours(1));
     let date = "Sat, 21 Nov 2026 01:00:00 GMT";
     let retry = |after, why: &str| PollError::Retry { after, why: why.to_owned() };
     let cases = [
@@ -266,7 +269,7 @@ async fn refusals_are_told_apart() {
             429,
             vec![],
             r#"{"error":"Rate limit exceeded"}"#,
-            retry(Some(Duration::from_secs(60)), "walla asks to slow down (429): Rate limit exceeded"),
+            retry(Some(Duration::from_mins(1)), "walla asks to slow down (429): Rate limit exceeded"),
         ),
         (503, vec![], "oops", retry(None, "walla answered 503 Service Unavailable")),
         (200, vec![], "<html>", retry(None, "walla answered 6 bytes that are not JSON")),
