@@ -374,3 +374,4 @@ pub enum PollError {
 
 pub mod client;
 pub mod sandbox;
+pub mod signature;
