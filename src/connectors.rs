@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[];
+pub static ALL: &[&Manifest] = &[&webhook::MANIFEST, &github::MANIFEST];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -246,6 +246,11 @@ pub trait Hook: Send + Sync {
         POST
     }
 
+    /// Headers that prove who the sender is beyond those that every hook drops: they do not travel with the event.
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
     /// True if anybody can send here: told at every start.
     fn unverified(&self) -> bool {
         false
@@ -375,3 +380,8 @@ pub enum PollError {
 pub mod client;
 pub mod sandbox;
 pub mod signature;
+pub mod verify;
+
+pub mod github;
+pub mod reading;
+pub mod webhook;

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod connectors;
 pub mod event;
+pub mod intake;
 pub mod outcome;
 pub mod settings;
 pub mod store;
