@@ -22,7 +22,14 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[&webhook::MANIFEST, &github::MANIFEST];
+pub static ALL: &[&Manifest] = &[
+    &webhook::MANIFEST,
+    &github::MANIFEST,
+    &stripe::MANIFEST,
+    &shopify::MANIFEST,
+    &standard::MANIFEST,
+    &worksection::MANIFEST,
+];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -384,4 +391,16 @@ pub mod verify;
 
 pub mod github;
 pub mod reading;
+pub mod shopify;
+pub mod slack {
+    //! Slack.
+    pub mod hook;
+}
+pub mod standard;
+pub mod stripe;
+pub mod walla {
+    //! Walla.
+    pub mod hook;
+}
 pub mod webhook;
+pub mod worksection;
