@@ -118,6 +118,14 @@ impl Store for SqliteStore {
         self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
     }
 
+    async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool> {
+        self.db.write("retrying a held delivery", move |db| dead::retry_held(db, id, now)).await
+    }
+
+    async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()> {
+        self.db.write("forgetting a dead letter", move |db| dead::forget(db, id, at)).await
+    }
+
     async fn next_generation(&self) -> Result<u32> {
         self.db.write("numbering a replay", accounts::next_generation).await
     }
