@@ -3,6 +3,9 @@
 //! A pass goes from `from` to now in one window or several. The next pass starts `overlap` before the end of this one,
 //! so that a response that shows up late is found, and one that was edited is seen to have changed. Everything seen
 //! within the overlap is remembered by id and content; what is older is not looked at again.
+//!
+//! One thing cannot be seen: a change that was published, not committed because of a crash, and taken back before the
+//! next poll.
 
 use std::collections::BTreeMap;
 
