@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::Result;
 use crate::event::Event;
 
+/// The journal in a SQLite file of its own.
+pub mod sqlite;
+
 /// One thing worth reading afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -141,9 +144,13 @@ pub struct EventFilter {
     pub to: Option<Timestamp>,
     /// Paging: only events with a lower number than this.
     pub before: Option<i64>,
+    /// Paging: only events with a higher number than this.
+    pub after: Option<i64>,
     /// Oldest first rather than newest first.
+    #[serde(default)]
     pub oldest_first: bool,
     /// At most so many; 0: 50.
+    #[serde(default)]
     pub limit: usize,
 }
 
