@@ -202,6 +202,10 @@ impl Broker for Tape {
         unimplemented!()
     }
 
+    async fn rename(&self, _: &str, _: &str) -> dari::broker::Result<()> {
+        unimplemented!()
+    }
+
     async fn remove(&self, _: &str) -> dari::broker::Result<u64> {
         unimplemented!()
     }
