@@ -1,6 +1,7 @@
 //! Dari (다리, "bridge") carries events between the work tools of a company.
 pub mod broker;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod connectors;
 pub mod event;
