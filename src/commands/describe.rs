@@ -256,18 +256,18 @@ mod tests {
     fn a_connector_is_described_for_people() {
         insta::assert_snapshot!(text(&SAMPLE), @r#"
         Sample Works (sample)
-        
+
         Keeps records.
-        
+
         account  { sample: { … } }
           token  secret, required: From the vendor's settings.
           every  duration, default 1m: How often.
           auth   one of these: How it signs in.
               basic  text: By name.
           limits: 5 calls a second, 1500 a month
-        
+
         source  { sample-hook: { … } }
-        
+
           event task.created
             A task was made.
             data:
@@ -275,7 +275,7 @@ mod tests {
                 "id": 1,
                 "price": 1.10
               }
-        
+
         sink  { sample: { … } }
           do: create, update
           It cannot delete.

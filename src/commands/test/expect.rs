@@ -1,6 +1,6 @@
 //! What a test expects of a route, and how what came differs from it.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::Came;
 use crate::outcome::Outcome;
@@ -44,22 +44,20 @@ impl Expected {
             (Self::Ends(word), Came::Skipped(_)) if word == "skipped" => Vec::new(),
             (Self::Ends(word), Came::Ended(ending, _)) if word == ending => Vec::new(),
             (Self::Ends(word), came) => vec![format!("{route}: expected {word}, got {}", in_words(came))],
-            (
-                Self::Does { verb, map, request, outcome },
-                Came::Called { verb: did, rendered, shown, outcome: came },
-            ) => {
+            (Self::Does { verb, map, request, outcome }, Came::Called(call)) => {
                 let mut found = Vec::new();
-                if let Some(verb) = verb.as_deref().filter(|verb| *verb != did.name()) {
-                    found.push(format!("{route}.do: expected {verb}, got {}", did.name()));
+                if let Some(verb) = verb.as_deref().filter(|verb| *verb != call.verb.name()) {
+                    found.push(format!("{route}.do: expected {verb}, got {}", call.verb.name()));
                 }
                 if let Some(map) = map {
-                    compare(map, Some(&Value::Object(rendered.fields.clone())), &format!("{route}.map"), &mut found);
+                    let fields = Value::Object(call.rendered.fields.clone());
+                    compare(map, Some(&fields), &format!("{route}.map"), &mut found);
                 }
                 if let Some(request) = request {
-                    compare(request, Some(shown), &format!("{route}.request"), &mut found);
+                    compare(request, Some(&call.shown), &format!("{route}.request"), &mut found);
                 }
                 if let Some(outcome) = outcome {
-                    found.extend(outcome_differs(outcome, came.as_ref(), route));
+                    found.extend(outcome_differs(outcome, call.outcome.as_ref(), route));
                 }
                 found
             }
@@ -82,7 +80,7 @@ fn in_words(came: &Came) -> String {
         Came::Ended(ending, why) => format!("{ending}: {why}"),
         Came::Rejected { verb: Some(verb), why } => format!("a {} that is rejected: {why}", verb.name()),
         Came::Rejected { verb: None, why } => format!("an error: {why}"),
-        Came::Called { verb, .. } => verb.name().to_owned(),
+        Came::Called(call) => call.verb.name().to_owned(),
     }
 }
 
@@ -107,12 +105,19 @@ fn compare(expected: &Value, came: Option<&Value>, path: &str, found: &mut Vec<S
                 compare(value, Some(came), &format!("{path}[{at}]"), found);
             }
         }
+        (Value::Number(expected), Some(Value::Number(came))) if same_number(expected, came) => {}
         (expected, Some(came)) if expected == came => {}
         (expected, came) => {
             let came = came.map_or_else(|| "nothing".to_owned(), shown);
             found.push(format!("{path}: expected {}, got {came}", shown(expected)));
         }
     }
+}
+
+/// `1.1` is `1.10`, but integers are compared with all their digits.
+fn same_number(a: &Number, b: &Number) -> bool {
+    let decimal = |number: &Number| number.as_str().contains(['.', 'e', 'E']);
+    a == b || ((decimal(a) || decimal(b)) && a.as_f64().is_some() && a.as_f64() == b.as_f64())
 }
 
 fn shown(value: &Value) -> String {

@@ -98,7 +98,7 @@ fn node(json: &Value) -> Node {
     Node { spot: Spot { line: 9, column: 5 }, value }
 }
 
-fn config(dir: PathBuf, tests: Vec<Value>) -> Config {
+fn config(dir: PathBuf, tests: &[Value]) -> Config {
     let map = node(&json!({ "title": "{{ data.name }} applied", "tags": "{{ data.tags }}", "n": "{{ data.n }}" }));
     let case = CaseConfig {
         types: None,
@@ -171,7 +171,7 @@ fn config(dir: PathBuf, tests: Vec<Value>) -> Config {
     }
 }
 
-fn report(tests: Vec<Value>) -> Report {
+fn report(tests: &[Value]) -> Report {
     let dir = tempfile::tempdir().unwrap();
     let kim = r#"{"source": "form", "type": "response.created", "subject": "7", "version": 3,
         "data": {"name": "<Kim>", "tags": ["a", "b"], "n": 1.10}}"#;
@@ -186,7 +186,7 @@ fn report(tests: Vec<Value>) -> Report {
 
 #[test]
 fn what_is_as_expected_passes() {
-    let report = report(vec![
+    let report = report(&[
         json!({ "name": "a new record", "event": "kim.json", "expect": {
             "to-crm": { "do": "create", "map": { "title": "&lt;Kim&gt; applied", "tags": ["a", "b"] },
                         "request": { "method": "POST", "url": "https://crm.example/new" } },
@@ -216,7 +216,7 @@ fn what_is_as_expected_passes() {
 
 #[test]
 fn what_differs_is_told_with_its_path() {
-    let report = report(vec![
+    let report = report(&[
         json!({ "name": "differs", "event": "kim.json", "expect": {
             "to-crm": { "do": "update", "map": { "title": "Kim", "tags": ["a"], "n": 1.1, "more": true }, "outcome": "delivered" },
             "paid": { "do": "create" } } }),
@@ -230,7 +230,6 @@ fn what_differs_is_told_with_its_path() {
           to-crm.do: expected update, got create
           to-crm.map.title: expected 'Kim', got '&lt;Kim&gt; applied'
           to-crm.map.tags: expected ["a"], got ["a","b"]
-          to-crm.map.n: expected 1.1, got 1.10
           to-crm.map.more: expected true, got nothing
           to-crm.outcome: expected delivered, but the test has no `respond` for its sink
           paid: expected create, got skipped: data.n > 5 (data.n is 1.10)
@@ -246,7 +245,7 @@ fn what_differs_is_told_with_its_path() {
 #[test]
 fn a_test_that_makes_no_sense_fails_with_a_word_on_why() {
     let expect = json!({ "to-crm": "skipped" });
-    let report = report(vec![
+    let report = report(&[
         json!({ "name": "no file", "event": "lee.json", "expect": expect }),
         json!({ "name": "no route", "event": "kim.json", "expect": { "crm": "skipped" } }),
         json!({ "name": "no such word", "event": "kim.json", "expect": { "to-crm": "ignored", "paid": { "maps": {} } } }),
