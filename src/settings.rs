@@ -128,6 +128,25 @@ impl Node {
     }
 }
 
+impl From<&serde_json::Value> for Node {
+    /// A value without a place: for what was never in a file, as in the tests of connectors.
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        let value = match value {
+            Value::Null => NodeValue::Null,
+            Value::Bool(yes) => NodeValue::Boolean(*yes),
+            Value::Number(number) => NodeValue::Number(number.to_string()),
+            Value::String(text) => NodeValue::Text(text.clone()),
+            Value::Array(items) => NodeValue::List(items.iter().map(Self::from).collect()),
+            Value::Object(entries) => {
+                let key = |name: &String| Key { name: name.clone(), spot: Spot::default() };
+                NodeValue::Map(entries.iter().map(|(name, value)| (key(name), Self::from(value))).collect())
+            }
+        };
+        Self { spot: Spot::default(), value }
+    }
+}
+
 /// A key that some part of the config takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -169,6 +188,13 @@ pub enum Kind {
         min: i64,
         /// The most.
         max: i64,
+    },
+    /// A number within bounds, with or without a fraction.
+    Number {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
     },
     /// A length of time: `500ms`, `5s`, `1m`, `2h`, `35d`.
     Duration,
@@ -273,6 +299,12 @@ impl<'a> Settings<'a> {
     /// A whole number.
     #[must_use]
     pub fn integer(&self, key: &str) -> Option<i64> {
+        self.text(key).and_then(|text| text.parse().ok())
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<f64> {
         self.text(key).and_then(|text| text.parse().ok())
     }
 

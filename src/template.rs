@@ -305,11 +305,11 @@ fn refused_path(source: &str) -> Option<(&'static str, usize)> {
     None
 }
 
-/// The place of the character `at` of a template whose YAML text starts at `spot`: the column is the text's plus the
-/// offset in its value. Quotes, escapes and line breaks of the file are put right by the config, which has the file.
+/// The place of a template's error as the config wants it: the template's place, with the offset in its text added to
+/// the column. The config knows how the text was written and moves it to where that character stands in the file.
 #[must_use]
 pub fn template_spot(spot: Spot, at: usize) -> Spot {
-    Spot { line: spot.line, column: spot.column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)) }
+    Spot { column: spot.column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)), ..spot }
 }
 
 /// A template or expression that does not compile.
