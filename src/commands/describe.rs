@@ -4,8 +4,42 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::connectors::{AccountKind, Limits, Manifest, SinkKind, SourceKind};
+use super::{CommandError, Result, output};
+use crate::connectors::{self, AccountKind, Limits, Manifest, SinkKind, SourceKind};
 use crate::settings::{Field, Kind, Need};
+
+/// Describes a connector.
+#[derive(Debug, clap::Args)]
+pub struct DescribeArgs {
+    /// Its name, or that of one of its sources or sinks; without one all are listed
+    pub connector: Option<String>,
+    /// JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dari describe`.
+///
+/// # Errors
+/// There is no such connector.
+pub fn describe(args: &DescribeArgs) -> Result {
+    let Some(name) = &args.connector else { return list(args.json) };
+    let manifest = find(name, connectors::ALL).map_err(CommandError::failed)?;
+    if args.json { output::json(&json(manifest)) } else { output::line(text(manifest).trim_end()) }
+}
+
+fn list(as_json: bool) -> Result {
+    if as_json {
+        return output::json(&connectors::ALL.iter().map(|manifest| json(manifest)).collect::<Vec<_>>());
+    }
+    let names = |all: Vec<&str>| if all.is_empty() { "-".to_owned() } else { all.join(", ") };
+    let row = |manifest: &&Manifest| {
+        let sources = names(manifest.sources.iter().map(|source| source.name).collect());
+        let sinks = names(manifest.sinks.iter().map(|sink| sink.name).collect());
+        [manifest.name.to_owned(), manifest.title.to_owned(), sources, sinks]
+    };
+    output::table(["name", "vendor", "sources", "sinks"], connectors::ALL.iter().map(row).collect(), "no connectors")
+}
 
 /// No connector has this name. Displays with the names there are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +53,7 @@ pub struct Unknown {
 ///
 /// # Errors
 /// [`Unknown`], with the nearest name or all of them.
-pub fn find(name: &str, all: &[&'static Manifest]) -> Result<&'static Manifest, Unknown> {
+pub fn find(name: &str, all: &[&'static Manifest]) -> std::result::Result<&'static Manifest, Unknown> {
     let offers = |manifest: &Manifest| {
         let sources = manifest.sources.iter().any(|source| source.name == name);
         sources || manifest.sinks.iter().any(|sink| sink.name == name)
@@ -100,6 +134,7 @@ fn kind_text(kind: &Kind) -> String {
         Kind::Secret => "secret".into(),
         Kind::Boolean => "true or false".into(),
         Kind::Integer { min, max } => format!("whole number from {min} to {max}"),
+        Kind::Number { min, max } => format!("number from {min} to {max}"),
         Kind::Duration => "duration".into(),
         Kind::Size => "size".into(),
         Kind::Url => "URL".into(),

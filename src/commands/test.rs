@@ -5,22 +5,69 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::{CommandError, access, output};
 use crate::clock::Clock;
+use crate::config::faults::Faults;
 use crate::config::{Config, RouteConfig, TestConfig};
-use crate::connectors::{Call, Hook, Operation, Sink};
+use crate::connectors::client::Client;
+use crate::connectors::{Call, Hook, Operation, Sink, SourceRole};
 use crate::event::Event;
 use crate::outcome::{Outcome, Verb};
 use crate::route::{self, Decision, RenderedOperation, Resolution};
-use crate::settings::{Node, Spot};
+use crate::settings::{Fault, Node, Spot};
 
 mod expect;
 mod fixture;
 
 use expect::Expected;
+
+/// Runs the config's tests.
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// The config file
+    #[arg(env = "DARI_CONFIG", default_value = "dari.yaml")]
+    pub file: PathBuf,
+    /// JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dari test`.
+///
+/// # Errors
+/// The config has faults, or a test failed.
+pub fn test(args: &TestArgs) -> super::Result {
+    let config = access::load(&args.file)?;
+    let client = Client::new().map_err(CommandError::failed)?;
+    let clock = Clock::system(0);
+    let built = |faults: Vec<Fault>| CommandError::Config(Faults::new(&config.file, faults).to_string());
+    let mut sinks = BTreeMap::new();
+    for sink in &config.sinks {
+        let part: Arc<dyn Sink> = Arc::from(config.build_sink(sink, &client, &clock).map_err(built)?);
+        sinks.insert(sink.name.clone(), part);
+    }
+    let mut hooks = BTreeMap::new();
+    for source in &config.sources {
+        if let SourceRole::Hook(hook) = config.build_source(source, &client, &clock).map_err(built)? {
+            hooks.insert(source.name.clone(), Arc::from(hook));
+        }
+    }
+    let report = run(Bench { config: &config, sinks: &sinks, hooks: &hooks, clock: &clock });
+    if args.json {
+        output::json(&report.json())?
+    } else {
+        output::line(&report)?
+    }
+    match report.failed() {
+        0 => Ok(()),
+        failed => Err(CommandError::Failed(format!("{failed} of {} tests failed", report.tests.len()))),
+    }
+}
 
 /// What the tests run against.
 #[derive(Clone, Copy)]

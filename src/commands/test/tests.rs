@@ -12,7 +12,6 @@ use crate::config::{Action, CaseConfig, Listen, RetryConfig, SinkConfig, SourceC
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
 use crate::event::{NewEvent, Payload};
-use crate::settings::{Key, NodeValue};
 use crate::template::mapping::Mapping;
 use crate::template::{Escape, Expression};
 
@@ -83,23 +82,9 @@ impl Hook for Form {
     }
 }
 
-fn node(json: &Value) -> Node {
-    let key = |name: &String| Key { name: name.clone(), spot: Spot::default() };
-    let value = match json {
-        Value::Null => NodeValue::Null,
-        Value::Bool(yes) => NodeValue::Boolean(*yes),
-        Value::Number(number) => NodeValue::Number(number.to_string()),
-        Value::String(text) => NodeValue::Text(text.clone()),
-        Value::Array(items) => NodeValue::List(items.iter().map(node).collect()),
-        Value::Object(entries) => {
-            NodeValue::Map(entries.iter().map(|(name, value)| (key(name), node(value))).collect())
-        }
-    };
-    Node { spot: Spot { line: 9, column: 5 }, value }
-}
-
 fn config(dir: PathBuf, tests: &[Value]) -> Config {
-    let map = node(&json!({ "title": "{{ data.name }} applied", "tags": "{{ data.tags }}", "n": "{{ data.n }}" }));
+    let map =
+        Node::from(&json!({ "title": "{{ data.name }} applied", "tags": "{{ data.tags }}", "n": "{{ data.n }}" }));
     let case = CaseConfig {
         types: None,
         when: None,
@@ -126,7 +111,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         spot: Spot::default(),
         kind: &SOURCE,
         manifest: &MANIFEST,
-        node: node(&json!({})),
+        node: Node::from(&json!({})),
         account: None,
         was: None,
         enabled: true,
@@ -136,7 +121,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         spot: Spot::default(),
         kind: &SINK,
         manifest: &MANIFEST,
-        node: node(&json!({})),
+        node: Node::from(&json!({})),
         account: "crm".into(),
         limits: Limits::default(),
         was: None,
@@ -164,7 +149,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
             .map(|test| TestConfig {
                 name: test["name"].as_str().unwrap().into(),
                 spot: Spot { line: 9, column: 5 },
-                node: node(test),
+                node: Node::from(test),
             })
             .collect(),
         warnings: Vec::new(),
