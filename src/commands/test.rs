@@ -45,19 +45,8 @@ pub fn test(args: &TestArgs) -> super::Result {
     let config = access::load(&args.file)?;
     let client = Client::new().map_err(CommandError::failed)?;
     let clock = Clock::system(0);
-    let built = |faults: Vec<Fault>| CommandError::Config(Faults::new(&config.file, faults).to_string());
-    let mut sinks = BTreeMap::new();
-    for sink in &config.sinks {
-        let part: Arc<dyn Sink> = Arc::from(config.build_sink(sink, &client, &clock).map_err(built)?);
-        sinks.insert(sink.name.clone(), part);
-    }
-    let mut hooks = BTreeMap::new();
-    for source in &config.sources {
-        if let SourceRole::Hook(hook) = config.build_source(source, &client, &clock).map_err(built)? {
-            hooks.insert(source.name.clone(), Arc::from(hook));
-        }
-    }
-    let report = run(Bench { config: &config, sinks: &sinks, hooks: &hooks, clock: &clock });
+    let report = run_all(&config, &client, &clock)
+        .map_err(|faults| CommandError::Config(Faults::new(&config.file, faults).to_string()))?;
     if args.json {
         output::json(&report.json())?
     } else {
@@ -67,6 +56,25 @@ pub fn test(args: &TestArgs) -> super::Result {
         0 => Ok(()),
         failed => Err(CommandError::Failed(format!("{failed} of {} tests failed", report.tests.len()))),
     }
+}
+
+/// Builds the config's sinks and webhooks, and runs its tests against them.
+///
+/// # Errors
+/// A source or sink cannot be built.
+pub fn run_all(config: &Config, client: &Client, clock: &Clock) -> Result<Report, Vec<Fault>> {
+    let mut sinks = BTreeMap::new();
+    for sink in &config.sinks {
+        let part: Arc<dyn Sink> = Arc::from(config.build_sink(sink, client, clock)?);
+        sinks.insert(sink.name.clone(), part);
+    }
+    let mut hooks = BTreeMap::new();
+    for source in &config.sources {
+        if let SourceRole::Hook(hook) = config.build_source(source, client, clock)? {
+            hooks.insert(source.name.clone(), Arc::from(hook));
+        }
+    }
+    Ok(run(Bench { config, sinks: &sinks, hooks: &hooks, clock }))
 }
 
 /// What the tests run against.

@@ -258,3 +258,80 @@ fn a_test_that_makes_no_sense_fails_with_a_word_on_why() {
     0 passed, 7 failed
     "#);
 }
+
+#[test]
+fn a_config_with_real_connectors_is_tested_without_a_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = r##"
+accounts:
+  walla: { walla: { client_id: id, api_key: key } }
+  daou: { works: { client_id: id, client_secret: secret } }
+  slack: { slack: { bot_token: xoxb-1 } }
+tables:
+  grade: { values: { 초급: 1, 고급: 2 } }
+sources:
+  signup: { walla: { account: walla, workspace: ws-1, project: pj-7, every: 1m, start: now } }
+  git: { github-hook: { secrets: [hush] } }
+sinks:
+  crm: { works: { account: daou, token: t, key: id, fields: { id: text, 제목: text, 문의: multitext, 등급: number } } }
+  ops: { slack: { account: slack, channel: C0123456789 } }
+  erp: { http: { url: "https://erp.acme.kr/api" } }
+routes:
+  signup-to-works:
+    from: signup
+    types: [response.created, response.updated]
+    when: data.answers['개인정보 동의'] == '예'
+    to: crm
+    do: upsert
+    map:
+      id: "{{ subject }}"
+      제목: "{{ data.answers['이름'] }} 신청"
+      문의: "{{ data.answers['문의'] | default(omit) }}"
+      등급: "{{ data.answers['등급'] | table('grade') }}"
+  push-to-ops: { from: git, to: ops, do: create, map: { text: ":memo: {{ data.ref }}" } }
+  push-to-erp:
+    from: git
+    types: [push]
+    to: erp
+    do: create
+    request: { method: POST, path: "/repos/{{ data.repository.id }}/pushes" }
+    map: { commits: { $each: data.commits, $as: c, $map: { sha: "{{ c.id }}", by: "{{ c.author.email }}" } } }
+tests:
+  - name: consenting respondents become Works records
+    event: kim.json
+    expect:
+      signup-to-works: { do: create, map: { 제목: "김하나 신청", 등급: 2 } }
+      push-to-erp: skipped
+  - name: an exhausted quota suspends and keeps the event
+    event: kim.json
+    links: { signup-to-works: { id: "7" } }
+    respond: { crm: { status: 200, body: { code: "905" } } }
+    expect: { signup-to-works: { do: update, outcome: suspend } }
+  - name: a push
+    request: { source: git, file: push.json, headers: { X-GitHub-Event: push, X-GitHub-Delivery: d-1 } }
+    respond: { ops: { body: { ok: false, error: channel_not_found } } }
+    expect:
+      push-to-ops: { do: create, map: { text: ":memo: refs/heads/a&amp;b" }, outcome: suspend }
+      push-to-erp: { request: { method: POST, path: /repos/5/pushes }, map: { commits: [{ sha: abc, by: a@b.kr }] } }
+"##;
+    let kim = json!({ "source": "signup", "type": "response.created", "subject": "7",
+        "data": { "answers": { "개인정보 동의": "예", "이름": "김하나", "등급": "고급" } } });
+    let push = json!({ "ref": "refs/heads/a&b", "repository": { "id": 5 },
+        "commits": [{ "id": "abc", "author": { "email": "a@b.kr" } }] });
+    std::fs::write(dir.path().join("kim.json"), kim.to_string()).unwrap();
+    std::fs::write(dir.path().join("push.json"), push.to_string()).unwrap();
+    let file = dir.path().join("dari.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new().unwrap();
+    let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
+    let config = crate::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
+    let report = run_all(&config, &client, &clock).unwrap();
+    insta::assert_snapshot!(report, @"
+    ok    consenting respondents become Works records
+    ok    an exhausted quota suspends and keeps the event
+    ok    a push
+          note: a real request like this would be refused: the header x-hub-signature-256 is missing
+    3 passed, 0 failed
+    ");
+}
