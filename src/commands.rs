@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 pub mod access;
+pub mod describe;
 pub mod look;
 pub mod operate;
 pub mod output;
 pub mod run;
 pub mod send;
+pub mod test;
 
 /// How a command ended badly.
 #[derive(Debug, thiserror::Error)]
