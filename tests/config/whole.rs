@@ -148,3 +148,24 @@ routes:
     dari.yaml:8:68: no event comes to this case: the one before it takes all
     ");
 }
+
+#[test]
+fn what_yaml_or_a_template_takes_otherwise_is_a_warning() {
+    assert_snapshot!(told(r#"
+sources: { open: { hook: { verify: { path: { secrets: x } } } } }
+sinks: { erp: { http: { url: "http://localhost:1" } } }
+routes:
+  r:
+    from: open
+    to: erp
+    do: create
+    map:
+      text: Order #{{ data.no }}
+      cut: Order # {{ data.no }}
+      key: ["${KEY}"]
+"#), @r"
+    dari.yaml:10:13: ` #` starts a comment: quote the value if the rest belongs to it
+    dari.yaml:11:12: ` #` starts a comment: quote the value if the rest belongs to it
+    dari.yaml:12:13: `${…}` is not replaced in templates and expressions: it stays as it is
+    ");
+}
