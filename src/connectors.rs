@@ -22,7 +22,7 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[&http::MANIFEST];
+pub static ALL: &[&Manifest] = &[&walla::MANIFEST, &works::MANIFEST, &slack::MANIFEST, &http::MANIFEST];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -376,3 +376,6 @@ pub mod call;
 pub mod client;
 pub mod http;
 pub mod sandbox;
+pub mod slack;
+pub mod walla;
+pub mod works;

@@ -5,6 +5,8 @@ pub mod config;
 pub mod connectors;
 pub mod event;
 pub mod outcome;
+pub mod poll;
+pub mod route;
 pub mod settings;
 pub mod store;
 pub mod template;
