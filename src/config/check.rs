@@ -165,7 +165,7 @@ impl<'a> Checker<'a> {
     fn list(&mut self, node: &mut Node, kind: &'static Kind, key: &str) {
         match &mut node.value {
             NodeValue::List(items) if items.is_empty() => {
-                self.fault(node, format!("`{key}` is empty; expected at least one"))
+                self.fault(node, format!("`{key}` is empty; expected at least one"));
             }
             NodeValue::List(items) => items.iter_mut().for_each(|item| self.value(item, kind, key)),
             NodeValue::Null => self.unfit(node, &Kind::List(kind), key),
@@ -291,13 +291,12 @@ impl<'a> Checker<'a> {
 
 fn fits(kind: &Kind, text: &str) -> bool {
     match kind {
-        Kind::Secret => !text.is_empty(),
+        Kind::Secret | Kind::Path => !text.is_empty(),
         Kind::Integer { min, max } => text.parse::<i64>().is_ok_and(|n| n >= *min && n <= *max),
         Kind::Number { min, max } => text.parse::<f64>().is_ok_and(|n| n >= *min && n <= *max),
         Kind::Duration => parse_duration(text).is_some(),
         Kind::Size => parse_size(text).is_some(),
         Kind::Url => url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()),
-        Kind::Path => !text.is_empty(),
         Kind::Zone => jiff::tz::TimeZone::get(text).is_ok(),
         Kind::Address => text.parse::<SocketAddr>().is_ok(),
         Kind::Choice(words) => words.contains(&text),

@@ -74,12 +74,16 @@ pub fn load_with(
     let checker = loader.checker;
     let inside = checker.inside.iter().cloned().map(|fault| document.locate(fault));
     let mut faults: Vec<Fault> = checker.faults.iter().cloned().chain(inside).collect();
-    faults.iter_mut().for_each(|fault| checker.unfill(fault));
+    for fault in &mut faults {
+        checker.unfill(fault);
+    }
     if !faults.is_empty() {
         return Err(Faults::new(file, faults));
     }
     config.warnings.extend(checker.warnings.iter().cloned().chain(document.cuts()));
-    config.warnings.iter_mut().for_each(|warning| checker.unfill(warning));
+    for warning in &mut config.warnings {
+        checker.unfill(warning);
+    }
     sort(&mut config.warnings);
     Ok(config)
 }

@@ -307,7 +307,9 @@ mod tests {
             }
             NodeValue::List(items) => {
                 writeln!(out, "{pad}list {line}:{column}").unwrap();
-                items.iter().for_each(|item| outline(item, depth + 1, out));
+                for item in items {
+                    outline(item, depth + 1, out);
+                }
             }
             NodeValue::Null => writeln!(out, "{pad}null {line}:{column}").unwrap(),
             NodeValue::Boolean(b) => writeln!(out, "{pad}{b} {line}:{column}").unwrap(),
@@ -324,7 +326,8 @@ mod tests {
                 out
             }
             Err(faults) => {
-                faults.iter().map(|f| format!("{}:{}: {}\n", f.spot.line, f.spot.column, f.message)).collect()
+                let line = |f: &Fault| format!("{}:{}: {}\n", f.spot.line, f.spot.column, f.message);
+                faults.iter().map(line).collect::<Vec<_>>().concat()
             }
         }
     }

@@ -96,15 +96,15 @@ fn kind(kind: &Kind) -> Value {
         Kind::Text | Kind::Secret | Kind::Template => json!({ "type": ["string", "number"] }),
         Kind::Url | Kind::Path | Kind::Zone | Kind::Address | Kind::Account(_) => json!({ "type": "string" }),
         Kind::Expression => json!({ "type": ["string", "boolean"] }),
-        Kind::Boolean => or_variable(json!({ "type": "boolean" })),
-        Kind::Integer { min, max } => or_variable(json!({ "type": "integer", "minimum": min, "maximum": max })),
-        Kind::Number { min, max } => or_variable(json!({ "type": "number", "minimum": min, "maximum": max })),
-        Kind::Duration => or_variable(json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d)$" })),
+        Kind::Boolean => or_variable(&json!({ "type": "boolean" })),
+        Kind::Integer { min, max } => or_variable(&json!({ "type": "integer", "minimum": min, "maximum": max })),
+        Kind::Number { min, max } => or_variable(&json!({ "type": "number", "minimum": min, "maximum": max })),
+        Kind::Duration => or_variable(&json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d)$" })),
         Kind::Size => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0 },
-                or_variable(json!({ "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB)?$" }))] })
+                or_variable(&json!({ "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB)?$" }))] })
         }
-        Kind::Choice(words) => or_variable(json!({ "enum": words })),
+        Kind::Choice(words) => or_variable(&json!({ "enum": words })),
         Kind::Mapping => json!({ "type": "object" }),
         Kind::List(of) => {
             let of = self::kind(of);
@@ -123,7 +123,7 @@ fn kind(kind: &Kind) -> Value {
 }
 
 /// `${NAME}` may stand for any text, number or choice.
-fn or_variable(schema: Value) -> Value {
+fn or_variable(schema: &Value) -> Value {
     json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{" }] })
 }
 

@@ -25,7 +25,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.min_free, 512 << 20);
 }
 
-const WHOLE: &str = r#"
+pub const WHOLE: &str = r#"
 store: { url: "sqlite:///var/lib/dari.db" }
 listen: { hooks: "127.0.0.1:0", public: "https://bridge.example/", admin: { address: "0.0.0.0:81", token: "${KEY}" } }
 time_zone: Asia/Seoul
