@@ -11,8 +11,10 @@ pub mod names;
 mod parse;
 mod place;
 pub mod schema;
+mod store_file;
 mod suggest;
 
 pub use faults::Faults;
 pub use load::{load, load_with};
 pub use model::*;
+pub use store_file::store_path;
