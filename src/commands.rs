@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 pub mod access;
+pub mod check;
+pub mod init;
 pub mod look;
 pub mod operate;
 pub mod output;
 pub mod run;
+pub mod schema;
 pub mod send;
 
 /// How a command ended badly.

@@ -206,13 +206,14 @@ impl<'a> Checker<'a> {
         }
         // Of two mappings the one that was nearly written.
         let shaped = attempts.into_iter().filter(|(kind, _)| has_shape(node, kind));
-        match shaped.min_by_key(|(_, attempt)| attempt.faults.len() + attempt.inside.len()) {
-            Some((_, attempt)) => {
+        let nearest = shaped.min_by_key(|(_, attempt)| attempt.faults.len() + attempt.inside.len());
+        match nearest {
+            Some((_, attempt)) if matches!(node.value, NodeValue::Map(_) | NodeValue::List(_)) => {
                 self.faults.extend(attempt.faults);
                 self.inside.extend(attempt.inside);
                 self.filled.extend(attempt.filled);
             }
-            None => self.unfit(node, &Kind::Either(kinds), key),
+            _ => self.unfit(node, &Kind::Either(kinds), key),
         }
     }
 

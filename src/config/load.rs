@@ -154,8 +154,7 @@ impl Loader<'_> {
         let url = node.text().unwrap_or_default();
         let file = fields::store_file(self.dir, url);
         if file.is_none() && url.starts_with("postgres") {
-            self.checker
-                .fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
+            self.checker.fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
         } else if file.is_none() {
             self.checker.fault(node, fields::NO_STORE_FILE);
         }
