@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -22,7 +22,18 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[&walla::MANIFEST, &works::MANIFEST, &slack::MANIFEST, &http::MANIFEST];
+pub static ALL: &[&Manifest] = &[
+    &walla::MANIFEST,
+    &works::MANIFEST,
+    &slack::MANIFEST,
+    &worksection::MANIFEST,
+    &github::MANIFEST,
+    &stripe::MANIFEST,
+    &shopify::MANIFEST,
+    &standard::MANIFEST,
+    &webhook::MANIFEST,
+    &http::MANIFEST,
+];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -246,6 +257,11 @@ pub trait Hook: Send + Sync {
         POST
     }
 
+    /// Headers that prove who the sender is beyond those that every hook drops: they do not travel with the event.
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
     /// True if anybody can send here: told at every start.
     fn unverified(&self) -> bool {
         false
@@ -372,10 +388,22 @@ pub enum PollError {
     },
 }
 
+// What the connectors share.
 pub mod call;
 pub mod client;
-pub mod http;
+pub mod reading;
 pub mod sandbox;
+pub mod signature;
+pub mod verify;
+
+// The connectors.
+pub mod github;
+pub mod http;
+pub mod shopify;
 pub mod slack;
+pub mod standard;
+pub mod stripe;
 pub mod walla;
+pub mod webhook;
 pub mod works;
+pub mod worksection;

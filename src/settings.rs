@@ -128,6 +128,25 @@ impl Node {
     }
 }
 
+impl From<&serde_json::Value> for Node {
+    /// A value without a place: for what was never in a file, as in the tests of connectors.
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        let value = match value {
+            Value::Null => NodeValue::Null,
+            Value::Bool(yes) => NodeValue::Boolean(*yes),
+            Value::Number(number) => NodeValue::Number(number.to_string()),
+            Value::String(text) => NodeValue::Text(text.clone()),
+            Value::Array(items) => NodeValue::List(items.iter().map(Self::from).collect()),
+            Value::Object(entries) => {
+                let key = |name: &String| Key { name: name.clone(), spot: Spot::default() };
+                NodeValue::Map(entries.iter().map(|(name, value)| (key(name), Self::from(value))).collect())
+            }
+        };
+        Self { spot: Spot::default(), value }
+    }
+}
+
 /// A key that some part of the config takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
