@@ -56,7 +56,9 @@ async fn redirects_are_not_followed() {
 async fn private_addresses_are_refused_in_every_spelling() {
     let world = world().await;
     let port = Url::parse(&world.served.url).unwrap().port().unwrap();
-    for host in ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "0.0.0.0"] {
+    for host in
+        ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "0.0.0.0"]
+    {
         let call = get_call(&format!("http://{host}:{port}/hello")).addresses(Addresses::Public);
         let why = not_sent(world.send(&call).await);
         assert!(why.contains("is not a public address; if it is meant, set `allow_private: true`"), "{host}: {why}");
@@ -82,6 +84,28 @@ async fn without_tls_nothing_was_sent() {
     let plain = world.served.url.replace("http://", "https://");
     not_sent(world.send(&get_call(&format!("{plain}/hello")).timeout(Duration::from_secs(10))).await);
     assert_eq!(world.served.calls.count(), 0);
+}
+
+/// What a machine without CA certificates does, in a process of its own: `SSL_CERT_FILE` leads nowhere there.
+#[test]
+fn without_ca_certificates_only_https_fails() {
+    const MARK: &str = "DARI_TEST_WITHOUT_CERTIFICATES";
+    if std::env::var_os(MARK).is_some() {
+        return tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let world = world().await;
+            assert!(world.send(&get_call(&format!("{}/hello", world.served.url))).await.is_ok());
+            let why = not_sent(world.send(&get_call("https://localhost/")).await);
+            assert!(why.ends_with("on Debian: apt-get install ca-certificates"), "{why}");
+        });
+    }
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "client::without_ca_certificates_only_https_fails", "--nocapture"])
+        .env(MARK, "1")
+        .env("SSL_CERT_FILE", "/nonexistent/file")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[tokio::test]

@@ -63,10 +63,8 @@ async fn a_message_is_posted_answered_changed_and_deleted() {
 #[tokio::test]
 async fn refusals_stop_the_account_the_sink_or_the_message() {
     let (world, sink) = world().await;
-    let other = world.sink(
-        &ACCOUNT.replace("xoxb-sandbox", "xoxb-other"),
-        "{ slack: { account: team, channel: C0123456789 } }",
-    );
+    let other = world
+        .sink(&ACCOUNT.replace("xoxb-sandbox", "xoxb-other"), "{ slack: { account: team, channel: C0123456789 } }");
     let suspended = |outcome: Outcome, scope: Scope, text: &str| {
         let Outcome::Suspend { what, why, until: None } = outcome else { panic!("{outcome:?}") };
         assert_eq!((what, why.as_str()), (scope, text));
@@ -101,7 +99,14 @@ async fn what_slack_would_refuse_is_not_sent() {
         told.push(why);
     }
     assert_eq!(world.served.calls.count(), 0);
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    a message needs `text`, `blocks`, `attachments` or `markdown_text`
+    text: 40001 characters, Slack takes 40000
+    text: 4001 characters, Slack takes 4000
+    channel: it follows from the sink and the link
+    there is no linked message to reply
+    the link's id "7" is no message: expected channel:ts
+    "#);
     // What only Slack can judge comes back with its place.
     let block = json!({ "type": "video", "text": {} });
     let many = json!({ "text": "x", "blocks": vec![block; 50] });
@@ -198,5 +203,12 @@ async fn half_a_sink_is_a_fault_of_the_config() {
     .into_iter()
     .map(|(account, sink)| world.try_sink(account, sink).err().expect("a fault"))
     .collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @"
+    dari.yaml:4:15: needs the `channel` to post to
+    dari.yaml:4:58: an incoming webhook has its own channel: without `account` and `channel`
+    dari.yaml:4:30: expected the https URL of an incoming webhook
+    dari.yaml:4:15: needs `account` and `channel`, or `webhook_url`
+    dari.yaml:4:26: the account has no usable `bot_token`
+    dari.yaml:2:28: expected `bot_token` (for sinks) or `signing_secrets` (for slack-hook), or both
+    ");
 }

@@ -76,7 +76,15 @@ async fn what_works_would_swallow_or_refuse_is_refused_before_a_call_is_spent() 
         told.push(why);
     }
     assert_eq!(world.served.calls.count(), 0);
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    제먹: not among the sink's `fields` (id, 제목, 문의, 금액, 등급, 희망일, 접수, 없음)
+    희망일: expected a date (2024-11-04) or an RFC 3339 time, found a text like "aaaaaaaa"; 등급: expected a choice's number, or a list of them, found a text like "aa"
+    id: the key field has no value
+    id: the key field has no value
+    id: the key field has no value
+    id: the link leads to the record "7", the map says "8"
+    id: the key field has no value
+    "#);
 }
 
 #[tokio::test]
@@ -175,10 +183,14 @@ async fn a_key_that_cannot_tell_records_apart_is_a_fault_of_the_config() {
     let told: Vec<String> = ["id2", "제목들"]
         .into_iter()
         .map(|key| {
-            let sink =
-                format!("{{ works: {{ account: daou, token: t, key: {key}, fields: {{ id: text, 제목들: checkbox }} }} }}");
+            let sink = format!(
+                "{{ works: {{ account: daou, token: t, key: {key}, fields: {{ id: text, 제목들: checkbox }} }} }}"
+            );
             world.try_sink(ACCOUNT, &sink).err().expect("a fault")
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    dari.yaml:4:47: the key "id2" is not among `fields`
+    dari.yaml:4:47: the key "제목들" must be of type text or number
+    "#);
 }

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn checked(fields: Value, verb: Verb) -> Result<Map<String, Value>, String> {
+    fn checked(fields: &Value, verb: Verb) -> Result<Map<String, Value>, String> {
         check(fields.as_object().expect("a mapping"), verb)
     }
 
@@ -139,7 +139,7 @@ mod tests {
     fn what_slack_would_refuse_is_told_at_once() {
         let section = |text: &str, fields: Vec<Value>| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text }, "fields": fields });
         let told = checked(
-            json!({
+            &json!({
                 "txet": "a",
                 "channel": "C1",
                 "text": "x".repeat(40_001),
@@ -168,21 +168,21 @@ mod tests {
 
     #[test]
     fn bounds_are_inclusive_and_counted_in_characters() {
-        assert!(checked(json!({ "text": "가".repeat(40_000) }), Verb::Create).is_ok());
-        assert!(checked(json!({ "text": "가".repeat(4_000) }), Verb::Update).is_ok());
-        assert!(checked(json!({ "text": "가".repeat(4_001) }), Verb::Update).is_err());
-        assert!(checked(json!({ "blocks": vec![json!({ "type": "divider" }); 50] }), Verb::Create).is_ok());
-        assert!(checked(json!({ "blocks": vec![json!({ "type": "divider" }); 51] }), Verb::Create).is_err());
+        assert!(checked(&json!({ "text": "가".repeat(40_000) }), Verb::Create).is_ok());
+        assert!(checked(&json!({ "text": "가".repeat(4_000) }), Verb::Update).is_ok());
+        assert!(checked(&json!({ "text": "가".repeat(4_001) }), Verb::Update).is_err());
+        assert!(checked(&json!({ "blocks": vec![json!({ "type": "divider" }); 50] }), Verb::Create).is_ok());
+        assert!(checked(&json!({ "blocks": vec![json!({ "type": "divider" }); 51] }), Verb::Create).is_err());
     }
 
     #[test]
     fn a_message_says_something() {
         for fields in [json!({}), json!({ "text": "" }), json!({ "text": null }), json!({ "username": "Dari" })] {
-            assert!(checked(fields.clone(), Verb::Create).is_err(), "{fields}");
+            assert!(checked(&fields, Verb::Create).is_err(), "{fields}");
         }
-        let kept = checked(json!({ "text": 7, "blocks": null }), Verb::Create).expect("a message");
+        let kept = checked(&json!({ "text": 7, "blocks": null }), Verb::Create).expect("a message");
         assert_eq!(Value::Object(kept), json!({ "text": "7" }));
-        let kept = checked(json!({ "text": "a", "blocks": null }), Verb::Update).expect("a message");
+        let kept = checked(&json!({ "text": "a", "blocks": null }), Verb::Update).expect("a message");
         assert_eq!(Value::Object(kept), json!({ "text": "a", "blocks": [] }));
     }
 }

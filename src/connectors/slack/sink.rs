@@ -109,7 +109,7 @@ fn addressed(
         put("channel", channel);
         return Ok(("chat.postMessage", message));
     }
-    let id = operation.remote_id.ok_or_else(|| format!("there is no message to {}", operation.verb.name()))?;
+    let id = operation.remote_id.ok_or_else(|| format!("there is no linked message to {}", operation.verb.name()))?;
     let Some((channel, ts)) = id.split_once(':') else {
         return Err(format!("the link's id {id:?} is no message: expected channel:ts"));
     };

@@ -87,7 +87,7 @@ impl Sink for WorksSink {
             let written = self.write(&self.key, &Value::String(id.clone()))?;
             params.insert(self.key.clone(), written);
         }
-        Ok(self.call(method, params).idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
+        Ok(self.call(method, &params).idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
     }
 
     fn classify(&self, call: &Call, answer: &Answer) -> Outcome {
@@ -122,7 +122,7 @@ impl WorksSink {
         kind.format(value, &self.zone).map_err(|why| format!("{name}: {why}"))
     }
 
-    fn call(&self, method: Method, params: Map<String, Value>) -> Call {
+    fn call(&self, method: Method, params: &Map<String, Value>) -> Call {
         let body = |secret: &str, token: &str| json!({ "clientId": self.client_id, "clientSecret": secret, "token": token, "params": params });
         Call::new(method, self.url.clone())
             .json(&body(self.client_secret.expose_secret(), self.token.expose_secret()))
