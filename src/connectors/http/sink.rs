@@ -104,11 +104,11 @@ fn add_header(headers: &mut HeaderMap, name: (&str, Spot), value: (&str, Spot), 
         faults.push(Fault::new(name.1, format!("the header `{header}` is set by Dari")));
         return;
     }
-    match secret_header(value.0) {
-        Some(secret) => _ = headers.insert(header, secret),
-        None => {
-            faults.push(Fault::new(value.1, format!("the value of `{header}` has a character that no header may have")))
-        }
+    if let Some(secret) = secret_header(value.0) {
+        headers.insert(header, secret);
+    } else {
+        let message = format!("the value of `{header}` has a character that no header may have");
+        faults.push(Fault::new(value.1, message));
     }
 }
 

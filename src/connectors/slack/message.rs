@@ -7,11 +7,16 @@ use serde_json::{Map, Value};
 
 use crate::outcome::Verb;
 
+/// What a field's value is.
 #[derive(Clone, Copy)]
-enum Shape {
+pub enum Shape {
+    /// Text, or a number, which is sent as text.
     Text,
+    /// `true` or `false`.
     Flag,
+    /// A list.
     List,
+    /// A mapping.
     Object,
 }
 
@@ -56,17 +61,23 @@ pub fn check(fields: &Map<String, Value>, verb: Verb) -> Result<Map<String, Valu
     if wrong.is_empty() { Ok(message) } else { Err(wrong.join("; ")) }
 }
 
-fn field(name: &str, value: &Value, verb: Verb) -> Result<Option<Value>, String> {
-    let Some((_, shape)) = FIELDS.iter().find(|(known, _)| *known == name) else {
+/// What the value of a field is.
+///
+/// # Errors
+/// Why there is no such field.
+pub fn shape(name: &str) -> Result<Shape, String> {
+    if matches!(name, "channel" | "ts" | "thread_ts") {
+        return Err("it follows from the sink and the link".to_owned());
+    }
+    let known = FIELDS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, shape)| *shape).ok_or_else(|| {
         let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-        let hint = if matches!(name, "channel" | "ts" | "thread_ts") {
-            "it follows from the sink and the link".to_owned()
-        } else {
-            format!("expected one of {}", known.join(", "))
-        };
-        return Err(format!("{name}: {hint}"));
-    };
-    match (shape, value) {
+        format!("expected one of {}", known.join(", "))
+    })
+}
+
+fn field(name: &str, value: &Value, verb: Verb) -> Result<Option<Value>, String> {
+    match (shape(name).map_err(|why| format!("{name}: {why}"))?, value) {
         (Shape::List, Value::Null) if verb == Verb::Update => Ok(Some(Value::Array(Vec::new()))),
         (_, Value::Null) => Ok(None),
         (Shape::Text, Value::Number(number)) => Ok(Some(Value::String(number.to_string()))),

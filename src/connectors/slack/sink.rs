@@ -62,6 +62,10 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
 
 #[async_trait]
 impl Sink for SlackSink {
+    fn takes(&self, name: &str) -> Result<(), String> {
+        message::shape(name).map(|_| ())
+    }
+
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let verb = operation.verb;
         let message = if verb == Verb::Delete { Map::new() } else { message::check(operation.fields, verb)? };
