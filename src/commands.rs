@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 pub mod access;
 pub mod describe;
+pub mod check;
+pub mod init;
 pub mod look;
 pub mod operate;
 pub mod output;
 pub mod run;
+pub mod schema;
 pub mod send;
 pub mod test;
 
