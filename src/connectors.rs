@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,15 @@ use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
 pub static ALL: &[&Manifest] = &[
-    &webhook::MANIFEST,
+    &walla::MANIFEST,
+    &works::MANIFEST,
+    &worksection::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
     &shopify::MANIFEST,
     &standard::MANIFEST,
-    &worksection::MANIFEST,
+    &webhook::MANIFEST,
+    &http::MANIFEST,
 ];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
@@ -384,13 +387,15 @@ pub enum PollError {
     },
 }
 
+pub mod call;
 pub mod client;
+pub mod reading;
 pub mod sandbox;
 pub mod signature;
 pub mod verify;
 
 pub mod github;
-pub mod reading;
+pub mod http;
 pub mod shopify;
 pub mod slack {
     //! Slack.
@@ -398,9 +403,7 @@ pub mod slack {
 }
 pub mod standard;
 pub mod stripe;
-pub mod walla {
-    //! Walla.
-    pub mod hook;
-}
+pub mod walla;
 pub mod webhook;
+pub mod works;
 pub mod worksection;

@@ -6,6 +6,8 @@ pub mod connectors;
 pub mod event;
 pub mod intake;
 pub mod outcome;
+pub mod poll;
+pub mod problem;
 pub mod settings;
 pub mod store;
 pub mod template;

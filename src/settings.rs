@@ -189,6 +189,13 @@ pub enum Kind {
         /// The most.
         max: i64,
     },
+    /// A number within bounds, with or without a fraction.
+    Number {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
+    },
     /// A length of time: `500ms`, `5s`, `1m`, `2h`, `35d`.
     Duration,
     /// A number of bytes: `512KiB`, `1MiB`, `1GiB`.
@@ -292,6 +299,12 @@ impl<'a> Settings<'a> {
     /// A whole number.
     #[must_use]
     pub fn integer(&self, key: &str) -> Option<i64> {
+        self.text(key).and_then(|text| text.parse().ok())
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<f64> {
         self.text(key).and_then(|text| text.parse().ok())
     }
 

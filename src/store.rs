@@ -304,6 +304,7 @@ pub struct DeadFilter {
     /// After this id (paging).
     pub after: Option<i64>,
     /// At most so many; 0: 100.
+    #[serde(default)]
     pub limit: usize,
 }
 
@@ -371,9 +372,12 @@ pub trait Store: Send + Sync {
     /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
-    /// Takes a dead letter away because it is being tried again, and makes its ledger line ready for that (a held one
-    /// becomes [`Progress::Waiting`]); its event, or `None` if there is no such letter.
-    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>>;
+    /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it
+    /// was before. The letter stays until [`Store::forget_dead`]. False if there is none, or it is not held.
+    async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool>;
+
+    /// Removes a dead letter whose event was published again, and nothing else. False if there is none.
+    async fn forget_dead(&self, id: i64) -> Result<bool>;
 
     /// The next replay generation, unique and rising.
     async fn next_generation(&self) -> Result<u32>;

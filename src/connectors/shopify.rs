@@ -39,7 +39,7 @@ const EVENTS: &[EventDoc] = &[
     EventDoc {
         kind: "orders.create",
         about: "A customer ordered; likewise `orders.updated`, `orders.paid`, `orders.cancelled`.",
-        sample: r#"{"id":820982911946154508,"name":"#1001","total_price":"49000.00","currency":"KRW","updated_at":"2026-01-01T09:00:00+09:00"}"#,
+        sample: r##"{"id":820982911946154508,"name":"#1001","total_price":"49000.00","currency":"KRW","updated_at":"2026-01-01T09:00:00+09:00"}"##,
     },
     EventDoc {
         kind: "products.update",

@@ -1,1 +1,201 @@
+//! The store in a SQLite file: WAL, `synchronous=FULL`, one writer thread whose commits all callers share.
 
+mod accounts;
+mod codec;
+mod database;
+mod dead;
+mod deliveries;
+mod leases;
+mod lock;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub(crate) use codec::key;
+pub use database::Database;
+pub use schema::Migrations;
+
+use super::{
+    Begun, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement, Standing,
+    Store, StoreError, StoredDead, Suspension,
+};
+use crate::clock::Clock;
+use crate::outcome::Scope;
+
+/// The schema of the store's file, the embedded broker's tables included.
+pub const MIGRATIONS: Migrations =
+    &[include_str!("sqlite/migrations/0001_start.sql"), include_str!("sqlite/migrations/0002_queue.sql")];
+
+/// Opens the file of the store and the embedded broker.
+///
+/// # Errors
+/// [`StoreError::Held`], [`StoreError::Newer`], [`StoreError::Failed`].
+pub fn open(path: &Path) -> Result<Arc<Database>> {
+    Database::open(path, MIGRATIONS).map(Arc::new)
+}
+
+/// The store over a [`Database`].
+#[derive(Debug)]
+pub struct SqliteStore {
+    db: Arc<Database>,
+    clock: Clock,
+}
+
+impl SqliteStore {
+    /// A store in a file opened with [`open`].
+    #[must_use]
+    pub fn new(db: Arc<Database>, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn database(&self) -> &Arc<Database> {
+        &self.db
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    // === Deliveries ===
+
+    async fn standing(&self, question: Question) -> Result<Standing> {
+        self.db.read("reading the ledger", move |db| deliveries::standing(db, &question)).await
+    }
+
+    async fn begin(&self, intent: Intent) -> Result<Begun> {
+        let now = self.clock.now();
+        self.db.write("writing an intent", move |db| deliveries::begin(db, &intent, now)).await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<()> {
+        let now = self.clock.now();
+        self.db.write("writing an outcome", move |db| deliveries::settle(db, &settlement, now)).await
+    }
+
+    async fn advance(&self, delivery: DeliveryKey, attempt: u32) -> Result<()> {
+        self.db.write("writing an attempt", move |db| deliveries::advance(db, &delivery, attempt)).await
+    }
+
+    async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>> {
+        let now = self.clock.now();
+        self.db.read("reading the ledger", move |db| deliveries::entry(db, &delivery, now)).await
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        self.db.write("forgetting old deliveries", move |db| deliveries::expire(db, now, limit)).await
+    }
+
+    // === Dead letters ===
+
+    async fn dead(&self, filter: DeadFilter) -> Result<Vec<StoredDead>> {
+        self.db.read("listing dead letters", move |db| dead::list(db, &filter)).await
+    }
+
+    async fn dead_letter(&self, id: i64) -> Result<Option<StoredDead>> {
+        self.db.read("reading a dead letter", move |db| dead::get(db, id)).await
+    }
+
+    async fn dead_counts(&self) -> Result<Vec<(String, DeadClass, u64)>> {
+        self.db.read("counting dead letters", dead::counts).await
+    }
+
+    async fn drop_dead(&self, id: i64) -> Result<bool> {
+        self.db.write("dropping a dead letter", move |db| dead::drop_letter(db, id)).await
+    }
+
+    async fn mark_delivered(&self, id: i64, remote_id: Option<String>, _now: Timestamp) -> Result<bool> {
+        self.db.write("marking a delivery", move |db| dead::mark_delivered(db, id, remote_id)).await
+    }
+
+    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>> {
+        self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
+    }
+
+    async fn next_generation(&self) -> Result<u32> {
+        self.db.write("numbering a replay", accounts::next_generation).await
+    }
+
+    // === Cursors ===
+
+    async fn lease(&self, name: &str, owner: &str, ttl_ms: u64, now: Timestamp) -> Result<Option<Fence>> {
+        let (name, owner) = (name.to_owned(), owner.to_owned());
+        self.db.write("taking a lease", move |db| leases::take(db, &name, &owner, ttl_ms, now)).await
+    }
+
+    async fn release(&self, fence: Fence) -> Result<()> {
+        self.db.write("giving a lease back", move |db| leases::release(db, &fence)).await
+    }
+
+    async fn cursor(&self, source: &str) -> Result<Option<Value>> {
+        let source = source.to_owned();
+        self.db.read("reading a cursor", move |db| leases::cursor(db, &source)).await
+    }
+
+    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()> {
+        let (source, under) = (source.to_owned(), fence.clone());
+        let write = move |db: &_| leases::commit_cursor(db, &source, &under, &cursor);
+        match self.db.write("writing a cursor", write).await? {
+            true => Ok(()),
+            false => Err(StoreError::Fenced(fence.name.clone())),
+        }
+    }
+
+    async fn rename_cursor(&self, from: &str, to: Option<&str>) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.map(str::to_owned));
+        self.db.write("renaming a cursor", move |db| leases::rename_cursor(db, &from, to.as_deref())).await
+    }
+
+    // === Accounts ===
+
+    async fn suspend(&self, suspension: Suspension) -> Result<bool> {
+        self.db.write("suspending", move |db| accounts::suspend(db, &suspension)).await
+    }
+
+    async fn resume(&self, scope: Scope, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.db.write("resuming", move |db| accounts::resume(db, scope, &name)).await
+    }
+
+    async fn suspensions(&self) -> Result<Vec<Suspension>> {
+        self.db.read("listing what is suspended", accounts::suspensions).await
+    }
+
+    async fn used(&self, account: &str, month: &str) -> Result<u64> {
+        let (account, month) = (account.to_owned(), month.to_owned());
+        self.db.read("reading a quota", move |db| deliveries::used(db, &account, &month)).await
+    }
+
+    async fn set_used(&self, account: &str, month: &str, used: u64) -> Result<()> {
+        let (account, month) = (account.to_owned(), month.to_owned());
+        self.db.write("setting a quota", move |db| accounts::set_used(db, &account, &month, used)).await
+    }
+
+    // === Names ===
+
+    async fn fact(&self, name: &str) -> Result<Option<Value>> {
+        let name = name.to_owned();
+        self.db.read("reading a fact", move |db| accounts::fact(db, &name)).await
+    }
+
+    async fn set_fact(&self, name: &str, value: Value) -> Result<()> {
+        let name = name.to_owned();
+        self.db.write("writing a fact", move |db| accounts::set_fact(db, &name, &value)).await
+    }
+
+    async fn link_count(&self, owner: &str) -> Result<u64> {
+        let owner = owner.to_owned();
+        self.db.read("counting links", move |db| deliveries::link_count(db, &owner)).await
+    }
+
+    async fn rename_route(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.db.write("renaming a route", move |db| deliveries::rename_route(db, &from, &to)).await
+    }
+}

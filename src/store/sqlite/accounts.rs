@@ -1,0 +1,62 @@
+//! Suspensions, quotas by hand, and facts.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+
+use super::codec::{self, from_word, json, micros, parse, word};
+use crate::outcome::Scope;
+use crate::store::Suspension;
+
+/// True if it was not suspended before. What lasts longer wins, and until a person says so lasts longest.
+pub fn suspend(db: &Connection, new: &Suspension) -> rusqlite::Result<bool> {
+    let scope = word(new.scope)?;
+    let until = new.until.map(micros);
+    let sql = "INSERT OR IGNORE INTO suspension (scope, name, why, since, until) VALUES (?1, ?2, ?3, ?4, ?5)";
+    if db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, micros(new.since), until])? == 1 {
+        return Ok(true);
+    }
+    let sql = "UPDATE suspension SET why = ?3, until = ?4
+               WHERE scope = ?1 AND name = ?2 AND until IS NOT NULL AND (?4 IS NULL OR ?4 > until)";
+    db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, until])?;
+    Ok(false)
+}
+
+pub fn resume(db: &Connection, scope: Scope, name: &str) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM suspension WHERE scope = ?1 AND name = ?2";
+    Ok(db.prepare_cached(sql)?.execute(params![word(scope)?, name])? == 1)
+}
+
+pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
+    let sql = "SELECT scope, name, why, since, until FROM suspension ORDER BY since, scope, name";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Suspension {
+            scope: from_word(row.get("scope")?)?,
+            name: row.get("name")?,
+            why: row.get("why")?,
+            since: codec::time(row, "since")?,
+            until: codec::time_or_null(row, "until")?,
+        })
+    })?;
+    rows.collect()
+}
+
+pub fn set_used(db: &Connection, account: &str, month: &str, used: u64) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO quota (account, month, used) VALUES (?1, ?2, ?3)";
+    db.prepare_cached(sql)?.execute(params![account, month, i64::try_from(used).unwrap_or(i64::MAX)]).map(drop)
+}
+
+pub fn fact(db: &Connection, name: &str) -> rusqlite::Result<Option<Value>> {
+    let sql = "SELECT value FROM fact WHERE name = ?1";
+    let text = db.prepare_cached(sql)?.query_row([name], |row| row.get::<_, String>(0)).optional()?;
+    text.map(|text| parse(&text)).transpose()
+}
+
+pub fn set_fact(db: &Connection, name: &str, value: &Value) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![name, json(value)?]).map(drop)
+}
+
+pub fn next_generation(db: &Connection) -> rusqlite::Result<u32> {
+    db.prepare_cached("UPDATE generation SET last = last + 1 RETURNING last")?.query_row([], |row| row.get(0))
+}

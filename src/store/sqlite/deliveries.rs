@@ -1,0 +1,353 @@
+//! The ledger, the links, and the quota as far as an attempt charges it.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::codec::{self, from_word, micros, owner, owner_or_new, word};
+use super::dead;
+use crate::event::{Received, Version};
+use crate::store::{
+    Ahead, Begun, Charge, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, Progress, Question, Settlement, Standing,
+};
+
+/// The ledger's key of a delivery within its route.
+pub fn delivery_key(delivery: &DeliveryKey) -> [u8; 16] {
+    codec::key(&[&delivery.event, &delivery.generation.to_string()])
+}
+
+/// The number of `state` for an ended delivery; lower ones are unfinished.
+const DONE: i64 = 3;
+
+pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standing> {
+    let route = owner(db, &question.delivery.route)?;
+    let entry = match route {
+        Some(route) => live_entry(db, route, &delivery_key(&question.delivery), question.now)?,
+        None => None,
+    };
+    let repeats = match (route, &question.body_key) {
+        (Some(route), Some(body)) => repeated(db, route, body, &question.delivery, question.now)?,
+        _ => None,
+    };
+    let (link, ahead) = match owner(db, &question.link.owner)? {
+        Some(of) => (link(db, of, &question.link.key)?, ahead(db, of, route, question)?),
+        None => (None, None),
+    };
+    Ok(Standing { entry, repeats, link, ahead })
+}
+
+pub fn entry(db: &Connection, delivery: &DeliveryKey, now: Timestamp) -> rusqlite::Result<Option<LedgerEntry>> {
+    match owner(db, &delivery.route)? {
+        Some(route) => live_entry(db, route, &delivery_key(delivery), now),
+        None => Ok(None),
+    }
+}
+
+fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> rusqlite::Result<Option<LedgerEntry>> {
+    let sql = "SELECT state, attempt, first_retry, ending, due, verb FROM ledger
+               WHERE route = ?1 AND key = ?2 AND (state < 3 OR expires >= ?3)";
+    db.prepare_cached(sql)?.query_row(params![route, key, micros(now)], read_entry).optional()
+}
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
+    Ok(LedgerEntry {
+        attempt: row.get("attempt")?,
+        progress: read_progress(row)?,
+        first_retry: codec::time_or_null(row, "first_retry")?,
+    })
+}
+
+fn read_progress(row: &Row<'_>) -> rusqlite::Result<Progress> {
+    Ok(match row.get("state")? {
+        0 => Progress::Waiting { due: codec::time(row, "due")? },
+        1 => Progress::Open { verb: from_word(row.get("verb")?)? },
+        2 => Progress::Held { verb: from_word(row.get("verb")?)? },
+        DONE => Progress::Done { ending: row.get("ending")? },
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
+    })
+}
+
+fn repeated(
+    db: &Connection,
+    route: i64,
+    body: &str,
+    delivery: &DeliveryKey,
+    now: Timestamp,
+) -> rusqlite::Result<Option<String>> {
+    Ok(alias(db, route, &body_hash(body, delivery), now)?.filter(|event| *event != delivery.event))
+}
+
+fn body_hash(body: &str, delivery: &DeliveryKey) -> [u8; 16] {
+    codec::key(&[body, &delivery.generation.to_string()])
+}
+
+/// The event that first came with a body, unless that was long ago and has ended.
+fn alias(db: &Connection, route: i64, body: &[u8; 16], now: Timestamp) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT event FROM alias WHERE route = ?1 AND body = ?2 AND (expires >= ?3 OR EXISTS (
+                   SELECT 1 FROM ledger WHERE ledger.route = alias.route AND key = delivery AND state < 3))";
+    db.prepare_cached(sql)?.query_row(params![route, body, micros(now)], |row| row.get(0)).optional()
+}
+
+fn link(db: &Connection, of: i64, key: &str) -> rusqlite::Result<Option<Link>> {
+    let sql = "SELECT remote_id, version, clock, process, state FROM link WHERE owner = ?1 AND key = ?2";
+    db.prepare_cached(sql)?
+        .query_row(params![of, key], |row| {
+            let version = row.get::<_, Option<String>>("version")?;
+            Ok(Link {
+                remote_id: row.get("remote_id")?,
+                version: version.map(|text| Version::parse(&text)).transpose().map_err(codec::unreadable)?,
+                received: codec::received(row)?,
+                state: from_word(row.get("state")?)?,
+            })
+        })
+        .optional()
+}
+
+fn ahead(db: &Connection, of: i64, route: Option<i64>, question: &Question) -> rusqlite::Result<Option<Ahead>> {
+    let sql = "SELECT event, state, due, verb, ending FROM ledger
+               WHERE link_owner = :owner AND link_key = :link AND state < 3
+                 AND (clock, process) < (:clock, :process) AND NOT (route IS :route AND key = :key)
+               ORDER BY clock, process LIMIT 1";
+    let asked = named_params! {
+        ":owner": of,
+        ":link": question.link.key,
+        ":clock": question.received.clock.cast_signed(),
+        ":process": question.received.process,
+        ":route": route,
+        ":key": delivery_key(&question.delivery),
+    };
+    db.prepare_cached(sql)?
+        .query_row(asked, |row| Ok(Ahead { event: row.get("event")?, progress: read_progress(row)? }))
+        .optional()
+}
+
+pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Result<Begun> {
+    if let Some(used) = intent.charge.as_ref().map(|charge| used_up(db, charge)).transpose()?.flatten() {
+        return Ok(Begun::UsedUp { used });
+    }
+    if let Some(charge) = &intent.charge {
+        add_calls(db, charge, 1)?;
+    }
+    let route = owner_or_new(db, &intent.delivery.route)?;
+    let key = delivery_key(&intent.delivery);
+    // A line of an earlier, forgotten life has no say in when to give up.
+    let before = live_entry(db, route, &key, now)?;
+    let first_retry = before.filter(|e| !matches!(e.progress, Progress::Done { .. })).and_then(|e| e.first_retry);
+    let line = Line {
+        route,
+        key,
+        delivery: &intent.delivery,
+        body_key: intent.body_key.as_deref(),
+        link: &intent.link,
+        received: intent.received,
+        expires: intent.expires,
+    };
+    let open = Progress::Open { verb: intent.verb };
+    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry })?;
+    line.write_alias(db, now)?;
+    Ok(Begun::Go)
+}
+
+fn used_up(db: &Connection, charge: &Charge) -> rusqlite::Result<Option<u64>> {
+    let Some(limit) = charge.limit else { return Ok(None) };
+    let used = used(db, &charge.account, &charge.month)?;
+    Ok((used >= limit).then_some(used))
+}
+
+pub fn used(db: &Connection, account: &str, month: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT used FROM quota WHERE account = ?1 AND month = ?2";
+    let used = db.prepare_cached(sql)?.query_row([account, month], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(used.unwrap_or(0).cast_unsigned())
+}
+
+fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO quota (account, month, used) VALUES (?1, ?2, max(?3, 0))
+               ON CONFLICT DO UPDATE SET used = max(used + ?3, 0)";
+    db.prepare_cached(sql)?.execute(params![charge.account, charge.month, calls]).map(drop)
+}
+
+pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
+    let route = owner_or_new(db, &settlement.delivery.route)?;
+    let key = delivery_key(&settlement.delivery);
+    if let Some(charge) = &settlement.refund
+        // Settled twice, because the first answer was lost, it is refunded once.
+        && live_entry(db, route, &key, now)?.is_some_and(|e| matches!(e.progress, Progress::Open { .. }))
+    {
+        add_calls(db, charge, -1)?;
+    }
+    let line = Line {
+        route,
+        key,
+        delivery: &settlement.delivery,
+        body_key: settlement.body_key.as_deref(),
+        link: &settlement.link,
+        received: settlement.received,
+        expires: settlement.expires,
+    };
+    line.write(db, &settlement.entry)?;
+    line.write_alias(db, now)?;
+    if let Some(link) = &settlement.new_link {
+        write_link(db, &settlement.link, link)?;
+    }
+    if let Some(letter) = &settlement.dead {
+        dead::write(db, route, &key, letter)?;
+    }
+    Ok(())
+}
+
+/// What the ledger needs to know of a delivery besides how far it is.
+struct Line<'a> {
+    route: i64,
+    key: [u8; 16],
+    delivery: &'a DeliveryKey,
+    body_key: Option<&'a str>,
+    link: &'a LinkKey,
+    received: Received,
+    expires: Timestamp,
+}
+
+impl Line<'_> {
+    fn write(&self, db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> {
+        if let Progress::Done { ending } = &entry.progress {
+            return self.write_done(db, entry, ending);
+        }
+        let (state, due, verb) = match &entry.progress {
+            Progress::Waiting { due } => (0, Some(micros(*due)), None),
+            Progress::Open { verb } => (1, None, Some(word(verb)?)),
+            Progress::Held { verb } => (2, None, Some(word(verb)?)),
+            Progress::Done { .. } => (DONE, None, None),
+        };
+        let link_owner = owner_or_new(db, &self.link.owner)?;
+        let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, event, due, verb,
+                       link_owner, link_key, clock, process)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        db.prepare_cached(sql)?.execute(params![
+            self.route,
+            self.key,
+            state,
+            entry.attempt,
+            entry.first_retry.map(micros),
+            micros(self.expires),
+            self.delivery.event,
+            due,
+            verb,
+            link_owner,
+            self.link.key,
+            self.received.clock.cast_signed(),
+            self.received.process,
+        ])?;
+        Ok(())
+    }
+
+    fn write_done(&self, db: &Connection, entry: &LedgerEntry, ending: &str) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, ending)
+                   VALUES (?1, ?2, 3, ?3, ?4, ?5, ?6)";
+        let first_retry = entry.first_retry.map(micros);
+        db.prepare_cached(sql)?
+            .execute(params![self.route, self.key, entry.attempt, first_retry, micros(self.expires), ending])
+            .map(drop)
+    }
+
+    /// Remembers whose body it is. The first one keeps it: if a repetition took it over, a retry of the first would
+    /// look like a repetition itself, and neither would be delivered.
+    fn write_alias(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let Some(body) = self.body_key else { return Ok(()) };
+        let body = body_hash(body, self.delivery);
+        if alias(db, self.route, &body, now)?.is_some_and(|event| event != self.delivery.event) {
+            return Ok(());
+        }
+        let sql = "INSERT OR REPLACE INTO alias (route, body, event, delivery, expires) VALUES (?1, ?2, ?3, ?4, ?5)";
+        db.prepare_cached(sql)?
+            .execute(params![self.route, body, self.delivery.event, self.key, micros(self.expires)])
+            .map(drop)
+    }
+}
+
+pub fn write_link(db: &Connection, key: &LinkKey, link: &Link) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO link (owner, key, remote_id, version, clock, process, state)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    db.prepare_cached(sql)?.execute(params![
+        owner_or_new(db, &key.owner)?,
+        key.key,
+        link.remote_id,
+        link.version.map(|version| version.to_string()),
+        link.received.clock.cast_signed(),
+        link.received.process,
+        word(link.state)?,
+    ])?;
+    Ok(())
+}
+
+/// The link of an unfinished delivery with its key, and what its call was to do.
+pub fn held_link(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<Option<(LinkKey, String, Option<Link>)>> {
+    let sql = "SELECT owner.name, link_key, verb, link_owner FROM ledger JOIN owner ON owner.id = link_owner
+               WHERE route = ?1 AND key = ?2 AND state = 2";
+    let found = db
+        .prepare_cached(sql)?
+        .query_row(params![route, key], |row| {
+            let of = LinkKey { owner: row.get(0)?, key: row.get(1)? };
+            Ok((of, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
+        })
+        .optional()?;
+    let Some((of, verb, number)) = found else { return Ok(None) };
+    let link = link(db, number, &of.key)?;
+    Ok(Some((of, verb, link)))
+}
+
+pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlite::Result<()> {
+    let sql = "UPDATE ledger SET attempt = ?3 WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1)";
+    db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery), attempt]).map(drop)
+}
+
+/// Ends a held delivery.
+pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE ledger SET state = 3, ending = ?3, event = NULL, due = NULL, verb = NULL, link_owner = NULL,
+                   link_key = NULL, clock = NULL, process = NULL
+               WHERE route = ?1 AND key = ?2 AND state = 2";
+    db.prepare_cached(sql)?.execute(params![route, key, ending]).map(drop)
+}
+
+/// Makes a delivery ready to be tried from its first attempt on: a held one waits, and keeps later events of its
+/// subject waiting; the line of an ended one is taken away.
+pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE ledger SET state = 0, attempt = 1, first_retry = NULL, due = ?3, verb = NULL
+               WHERE route = ?1 AND key = ?2 AND state = 2";
+    db.prepare_cached(sql)?.execute(params![route, key, micros(now)])?;
+    let sql = "DELETE FROM ledger WHERE route = ?1 AND key = ?2 AND state = 3";
+    db.prepare_cached(sql)?.execute(params![route, key]).map(drop)
+}
+
+pub fn expire(db: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<usize> {
+    let (now, limit) = (micros(now), i64::try_from(limit).unwrap_or(i64::MAX));
+    let sql = "DELETE FROM ledger WHERE (route, key) IN (
+                   SELECT route, key FROM ledger WHERE state = 3 AND expires < ?1 ORDER BY expires LIMIT ?2)";
+    let forgotten = db.prepare_cached(sql)?.execute([now, limit])?;
+    let sql = "DELETE FROM alias WHERE (route, body) IN (
+                   SELECT route, body FROM alias WHERE expires < ?1 AND NOT EXISTS (
+                       SELECT 1 FROM ledger WHERE ledger.route = alias.route AND key = delivery AND state < 3)
+                   ORDER BY expires LIMIT ?2)";
+    db.prepare_cached(sql)?.execute([now, limit])?;
+    Ok(forgotten)
+}
+
+pub fn link_count(db: &Connection, of: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM link WHERE state <> 'deleted' AND owner = (SELECT id FROM owner WHERE name = ?1)";
+    db.prepare_cached(sql)?.query_row([of], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+pub fn rename_route(db: &Connection, from: &str, to: &str) -> rusqlite::Result<()> {
+    let Some(old) = owner(db, from)? else { return Ok(()) };
+    db.execute("UPDATE OR IGNORE suspension SET name = ?2 WHERE scope = 'route' AND name = ?1", [from, to])?;
+    db.execute("DELETE FROM suspension WHERE scope = 'route' AND name = ?1", [from])?;
+    let Some(new) = owner(db, to)? else {
+        return db.execute("UPDATE owner SET name = ?2 WHERE name = ?1", [from, to]).map(drop);
+    };
+    // Both names were in use: what the new name already knows is the newer knowledge.
+    for table in ["ledger", "alias", "dead"] {
+        db.execute(&format!("UPDATE OR IGNORE {table} SET route = ?2 WHERE route = ?1"), [old, new])?;
+        db.execute(&format!("DELETE FROM {table} WHERE route = ?1"), [old])?;
+    }
+    db.execute("UPDATE ledger SET link_owner = ?2 WHERE link_owner = ?1", [old, new])?;
+    db.execute("UPDATE OR IGNORE link SET owner = ?2 WHERE owner = ?1", [old, new])?;
+    db.execute("DELETE FROM link WHERE owner = ?1", [old])?;
+    db.execute("DELETE FROM owner WHERE id = ?1", [old]).map(drop)
+}

@@ -1,0 +1,51 @@
+//! Leases with fencing tokens, and the cursors that are written under them.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+
+use super::codec::{json, micros, parse};
+use crate::store::Fence;
+
+pub fn take(db: &Connection, name: &str, owner: &str, ttl_ms: u64, now: Timestamp) -> rusqlite::Result<Option<Fence>> {
+    let ttl = SignedDuration::from_millis(i64::try_from(ttl_ms).unwrap_or(i64::MAX));
+    let expires = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
+    // The token rises with every holder and never falls: the row outlives the lease.
+    let sql = "INSERT INTO lease (name, owner, token, expires) VALUES (?1, ?2, 1, ?3)
+               ON CONFLICT DO UPDATE SET token = token + (owner IS NOT excluded.owner), owner = excluded.owner,
+                   expires = excluded.expires
+               WHERE owner IS NULL OR owner = excluded.owner OR expires <= ?4
+               RETURNING token";
+    let token = db
+        .prepare_cached(sql)?
+        .query_row(params![name, owner, micros(expires), micros(now)], |row| row.get(0))
+        .optional()?;
+    Ok(token.map(|token| Fence { name: name.to_owned(), token }))
+}
+
+pub fn release(db: &Connection, fence: &Fence) -> rusqlite::Result<()> {
+    let sql = "UPDATE lease SET owner = NULL, expires = 0 WHERE name = ?1 AND token = ?2";
+    db.prepare_cached(sql)?.execute(params![fence.name, fence.token]).map(drop)
+}
+
+pub fn cursor(db: &Connection, source: &str) -> rusqlite::Result<Option<Value>> {
+    let sql = "SELECT value FROM cursor WHERE source = ?1";
+    let text = db.prepare_cached(sql)?.query_row([source], |row| row.get::<_, String>(0)).optional()?;
+    text.map(|text| parse(&text)).transpose()
+}
+
+/// False, and nothing written, if the lease is another's by now.
+pub fn commit_cursor(db: &Connection, source: &str, fence: &Fence, cursor: &Value) -> rusqlite::Result<bool> {
+    let sql = "INSERT OR REPLACE INTO cursor (source, value)
+               SELECT ?1, ?2 FROM lease WHERE name = ?3 AND token = ?4 AND owner IS NOT NULL";
+    let written = db.prepare_cached(sql)?.execute(params![source, json(cursor)?, fence.name, fence.token])?;
+    Ok(written == 1)
+}
+
+pub fn rename_cursor(db: &Connection, from: &str, to: Option<&str>) -> rusqlite::Result<()> {
+    match to {
+        Some(to) => db.execute("UPDATE OR REPLACE cursor SET source = ?2 WHERE source = ?1", [from, to]),
+        None => db.execute("DELETE FROM cursor WHERE source = ?1", [from]),
+    }
+    .map(drop)
+}
