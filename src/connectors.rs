@@ -25,6 +25,7 @@ use crate::template::Escape;
 pub static ALL: &[&Manifest] = &[
     &walla::MANIFEST,
     &works::MANIFEST,
+    &slack::MANIFEST,
     &worksection::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
@@ -397,10 +398,7 @@ pub mod verify;
 pub mod github;
 pub mod http;
 pub mod shopify;
-pub mod slack {
-    //! Slack.
-    pub mod hook;
-}
+pub mod slack;
 pub mod standard;
 pub mod stripe;
 pub mod walla;

@@ -8,6 +8,7 @@ pub mod intake;
 pub mod outcome;
 pub mod poll;
 pub mod problem;
+pub mod route;
 pub mod settings;
 pub mod store;
 pub mod template;

@@ -130,7 +130,7 @@ impl Expression {
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
-    /// [`RenderError`] if the result is no boolean, or the limits were passed.
+    /// [`RenderError`] if the result is no boolean, it passes by comparing a number with text, or the limits were passed.
     pub fn test(&self, context: &Context) -> Result<Verdict, RenderError> {
         let answer = match self.0.find(context) {
             Ok(Found::Plain(json)) => json.as_bool().ok_or_else(|| value::show(json)),
@@ -146,7 +146,10 @@ impl Expression {
             Err(failure) => return Err(self.0.error(failure, context)),
         };
         match answer {
-            Ok(true) => Ok(Verdict::Yes),
+            Ok(true) => match self.0.unlike(context) {
+                Some(why) => Err(RenderError { message: why, expression: self.0.with_operands(context) }),
+                None => Ok(Verdict::Yes),
+            },
             Ok(false) => Ok(Verdict::No(self.0.with_operands(context))),
             Err(shown) => {
                 Err(self.0.error(Failure::Other(format!("the result is {shown}, not true or false")), context))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// The longest wait between two failing polls, unless the source is polled even more seldom.
-const SLOWEST: Duration = Duration::from_secs(300);
+const SLOWEST: Duration = Duration::from_mins(5);
 
 /// The growing waits of a failing source. They start below the source's own pace and end at five minutes, or at that
 /// pace if it is slower.
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_five_minutes_and_start_anew() {
-        let mut pace = Pace::new(Duration::from_secs(60));
+        let mut pace = Pace::new(Duration::from_mins(1));
         let waits: Vec<_> = (0..20).map(|_| pace.back_off(None)).collect();
         assert!(waits[0] >= Duration::from_secs(1) && waits[0] < Duration::from_secs(2), "{waits:?}");
         assert!(waits[4] >= Duration::from_secs(16), "{waits:?}");
@@ -60,15 +60,15 @@ mod tests {
 
     #[test]
     fn the_vendors_word_is_the_least() {
-        let mut pace = Pace::new(Duration::from_secs(60));
-        assert_eq!(pace.back_off(Some(Duration::from_secs(3_000))), Duration::from_secs(3_000));
+        let mut pace = Pace::new(Duration::from_mins(1));
+        assert_eq!(pace.back_off(Some(Duration::from_mins(50))), Duration::from_mins(50));
         assert!(pace.back_off(Some(Duration::ZERO)) >= Duration::from_secs(2));
     }
 
     #[test]
     fn a_seldom_polled_source_waits_no_less_than_its_pace() {
-        let mut pace = Pace::new(Duration::from_secs(3_600));
+        let mut pace = Pace::new(Duration::from_hours(1));
         let last = (0..30).map(|_| pace.back_off(None)).last();
-        assert_eq!(last, Some(Duration::from_secs(3_600)));
+        assert_eq!(last, Some(Duration::from_hours(1)));
     }
 }

@@ -7,7 +7,7 @@ use minijinja::value::Value as EngineValue;
 use serde_json::Value;
 
 use super::engine::{self, ENGINE};
-use super::scan::{self, Path};
+use super::scan::{self, Path, Side};
 use super::value::{self, Failure};
 use super::{CompileError, Context, RenderError};
 
@@ -19,6 +19,8 @@ pub(super) struct Code {
     // The plain paths in it; the only one is the whole expression if `plain`.
     paths: Arc<[Path]>,
     plain: bool,
+    // All of them are true if the whole is.
+    comparisons: Arc<[(Side, String, Side)]>,
 }
 
 impl fmt::Debug for Code {
@@ -48,7 +50,13 @@ impl Code {
         let tokens = scan::tokens(source);
         engine::check_names(&tokens, whole, base)?;
         let (paths, plain) = scan::paths(source, &tokens);
-        Ok(Self { source: source.trim().to_owned(), compiled: Arc::new(compiled), paths: paths.into(), plain })
+        Ok(Self {
+            source: source.trim().to_owned(),
+            compiled: Arc::new(compiled),
+            paths: paths.into(),
+            plain,
+            comparisons: scan::comparisons(source, &tokens).into(),
+        })
     }
 
     /// The expression, as written.
@@ -72,6 +80,24 @@ impl Code {
     /// A failure of this expression.
     pub(super) fn error(&self, failure: Failure, context: &Context) -> RenderError {
         RenderError { message: self.words(failure, context), expression: self.source.clone() }
+    }
+
+    /// Two sides that have no order between them, in an expression that is true: the engine orders them by their
+    /// types, so that `'4' > 3` passes.
+    pub(super) fn unlike(&self, context: &Context) -> Option<String> {
+        let kind = |side: &Side| match side {
+            Side::Number => Some("a number"),
+            Side::Text => Some("text"),
+            Side::Path(path) => match context.find(path).ok()? {
+                Value::Number(_) => Some("a number"),
+                Value::String(_) => Some("text"),
+                _ => None,
+            },
+        };
+        self.comparisons.iter().find_map(|(left, sign, right)| {
+            let (left, right) = (kind(left)?, kind(right)?);
+            (left != right).then(|| format!("`{sign}` compares {left} with {right}"))
+        })
     }
 
     /// The value; `None` for `omit`.

@@ -59,7 +59,7 @@ impl Mapping {
     /// Compiles the tree under a `map`.
     ///
     /// # Errors
-    /// Every fault in it, each with its place in the file (the template's error mapped into the YAML string).
+    /// Every fault in it, each with its place (see [`template_spot`]).
     pub fn compile(node: &Node) -> Result<Self, Vec<Fault>> {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
@@ -413,15 +413,15 @@ mod tests {
             "e": ["{{ }}"]
         });
         assert_snapshot!(faults(&map), @r#"
-        1:26: there is no filter `uper`; did you mean `upper`?
+        1:25: there is no filter `uper`; did you mean `upper`?
         3:3: `$az` cannot stand beside `$each`; there are $each, $as, $when, $map
         2:10: `$each` needs `$map`: what each item becomes
         3:15: unexpected `[`, expected identifier or integer
         4:10: `$as` is a name of letters and digits that is not taken, not "data"
         5:12: unexpected end of input, expected expression
-        6:18: unexpected end of input, expected identifier or integer
+        6:17: unexpected end of input, expected identifier or integer
         4:10: `$each` is missing: the list to go through, as `data.items`
-        5:13: an expression is missing here
+        5:12: an expression is missing here
         "#);
         assert_snapshot!(faults(&json!("text")), @"1:10: `map` is a mapping of fields, not text");
         assert_snapshot!(faults(&json!({ "$each": "data.x", "$map": {} })), @"1:3: `$each` makes a list, so it stands under a field, not at the top of `map`");

@@ -252,6 +252,59 @@ pub(super) fn paths(source: &str, tokens: &[Token<'_>]) -> (Vec<Path>, bool) {
     (found, whole)
 }
 
+/// One side of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A plain path.
+    Path(Path),
+    /// A number.
+    Number,
+    /// Quoted text.
+    Text,
+}
+
+/// The comparisons by order (`<`, `>=`, …) whose sides are plain paths or literals, where all of them have to be true
+/// for the whole to be.
+pub(super) fn comparisons(source: &str, tokens: &[Token<'_>]) -> Vec<(Side, String, Side)> {
+    let mut found = Vec::new();
+    if tokens.iter().any(|token| matches!(token.text, "or" | "not" | "if")) {
+        return found;
+    }
+    let mut at = 0;
+    while at < tokens.len() {
+        let before = at.checked_sub(1).map_or("", |at| tokens[at].text);
+        let left = side(source, tokens, at).filter(|_| matches!(before, "" | "and" | "("));
+        let Some((left, middle)) = left else {
+            at += 1;
+            continue;
+        };
+        at = middle;
+        let Some(sign) = tokens.get(middle).filter(|sign| matches!(sign.text, "<" | ">" | "<=" | ">=")) else {
+            continue;
+        };
+        if let Some((right, end)) = side(source, tokens, middle + 1) {
+            let after = tokens.get(end).map_or("", |token| token.text);
+            if matches!(after, "" | "and" | ")") {
+                found.push((left, sign.text.to_owned(), right));
+            }
+        }
+    }
+    found
+}
+
+fn side(source: &str, tokens: &[Token<'_>], at: usize) -> Option<(Side, usize)> {
+    let token = tokens.get(at)?;
+    match token.kind {
+        Word::Number => Some((Side::Number, at + 1)),
+        Word::Text => Some((Side::Text, at + 1)),
+        Word::Name if starts_path(tokens, at) => {
+            let (path, end) = path_at(source, tokens, at);
+            Some((Side::Path(path), end))
+        }
+        _ => None,
+    }
+}
+
 fn starts_path(tokens: &[Token<'_>], at: usize) -> bool {
     let token = tokens[at];
     let before = at.checked_sub(1).map_or("", |at| tokens[at].text);

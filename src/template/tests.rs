@@ -153,6 +153,9 @@ fn an_expression_says_no_with_its_operands() {
     assert_snapshot!(test("data.n == '42'", data), @"no: data.n == '42' (data.n is 42)");
     assert_snapshot!(test("data.n > 'x'", data), @"no: data.n > 'x' (data.n is 42)");
     assert_snapshot!(test("data.category | upper == 'GENERAL' or data.n < 3", data), @"no: data.category | upper == 'GENERAL' or data.n < 3 (data.category is 'post', data.n is 42)");
+    assert_snapshot!(test("data.n >= 1 and (data.category < 3)", data), @"no: data.n >= 1 and (data.category < 3) (data.n is 42, data.category is 'post')");
+    assert_snapshot!(test("data.n >= 1 and data.category > 3", data), @"error: `>` compares text with a number in `data.n >= 1 and data.category > 3 (data.n is 42, data.category is 'post')`");
+    assert_eq!(test("data.n > 3 and data.list | length > 0 and data.category < 'x'", data), "yes");
     assert_snapshot!(test("'b' in data.list", data), @r#"no: 'b' in data.list (data.list is ["a"])"#);
     assert_snapshot!(test("data.answers['개인정보 동의'] == '예'", data), @"no: data.answers is missing");
     assert_snapshot!(test("data.nope", data), @"no: data.nope is missing");

@@ -259,7 +259,7 @@ async fn a_new_question_is_known_at_its_first_answer() {
 async fn refusals_are_told_apart() {
     let world = World::new().await;
     let mut driver = Driver::new(&world, Api::Response, &[("start", "all")]);
-    let hour = Some(Duration::from_secs(3_600));
+    let hour = Some(Duration::from_hours(1));
     let date = "Sat, 21 Nov 2026 01:00:00 GMT";
     let retry = |after, why: &str| PollError::Retry { after, why: why.to_owned() };
     let cases = [
@@ -269,7 +269,7 @@ async fn refusals_are_told_apart() {
             429,
             vec![],
             r#"{"error":"Rate limit exceeded"}"#,
-            retry(Some(Duration::from_secs(60)), "walla asks to slow down (429): Rate limit exceeded"),
+            retry(Some(Duration::from_mins(1)), "walla asks to slow down (429): Rate limit exceeded"),
         ),
         (503, vec![], "oops", retry(None, "walla answered 503 Service Unavailable")),
         (200, vec![], "<html>", retry(None, "walla answered 6 bytes that are not JSON")),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
@@ -15,13 +15,12 @@ use super::cursor::Window;
 use super::questions::Questions;
 use super::response;
 use crate::clock::Clock;
+use crate::connectors::call::secret_header;
 use crate::connectors::client::{Addresses, Client, MAX_ANSWER};
 use crate::connectors::{Answer, Call, PollError};
 
-/// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// The wait after a 429 that names none. The Open API counts 6,000 requests over a rolling hour.
-const COOL_DOWN: Duration = Duration::from_secs(60);
+const COOL_DOWN: Duration = Duration::from_mins(1);
 /// The most that the Open API gives in a page.
 const PAGE: u64 = 100;
 /// How many responses a window of the Open API may hold.
@@ -60,9 +59,7 @@ impl Keys<'_> {
             }
             Self::Open { api_key } => (HeaderName::from_static("x-walla-api-key"), (*api_key).to_owned()),
         };
-        let mut value = HeaderValue::try_from(value).ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
+        Some((name, secret_header(&value)?))
     }
 }
 
@@ -80,7 +77,7 @@ pub(super) struct Api {
     client: Client,
     clock: Clock,
     base: Url,
-    headers: HeaderMap,
+    key: (HeaderName, HeaderValue),
     target: Target,
     addresses: Addresses,
     /// True once the response API has refused instants: it then gets dates.
@@ -110,9 +107,9 @@ impl Api {
         target: Target,
         addresses: Addresses,
     ) -> Option<Self> {
-        let headers = HeaderMap::from_iter([keys.header()?]);
+        let key = keys.header()?;
         let (dates, garbage) = (AtomicBool::new(false), AtomicU32::new(0));
-        Some(Self { client, clock, base, headers, target, addresses, dates, garbage })
+        Some(Self { client, clock, base, key, target, addresses, dates, garbage })
     }
 
     /// The questions of the form.
@@ -279,23 +276,15 @@ impl Api {
             },
             StatusCode::NOT_FOUND => stop(format!("walla knows no {} (404){said}", self.target.name())),
             StatusCode::TOO_MANY_REQUESTS => {
-                let after = self.retry_after(answer).unwrap_or(COOL_DOWN);
+                let after = answer.retry_after(self.clock.now()).unwrap_or(COOL_DOWN);
                 retry(Some(after), format!("walla asks to slow down (429){said}"))
             }
             StatusCode::REQUEST_TIMEOUT => retry(None, format!("walla answered {status}{said}")),
-            _ if status.is_server_error() => retry(self.retry_after(answer), format!("walla answered {status}{said}")),
+            _ if status.is_server_error() => {
+                retry(answer.retry_after(self.clock.now()), format!("walla answered {status}{said}"))
+            }
             _ => stop(format!("walla answered {status}{said}")),
         })
-    }
-
-    /// `Retry-After` in seconds or as a date.
-    fn retry_after(&self, answer: &Answer) -> Option<Duration> {
-        let text = answer.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        Some(Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default())
     }
 
     fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Call {
@@ -303,11 +292,11 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.call(Method::GET, url, None)
+        self.call(Method::GET, url)
     }
 
     fn post(&self, path: &[&str], body: &Value) -> Call {
-        self.call(Method::POST, self.url(path), Some(body))
+        self.call(Method::POST, self.url(path)).json(body)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -328,23 +317,13 @@ impl Api {
         url
     }
 
-    fn call(&self, method: Method, url: Url, body: Option<&Value>) -> Call {
-        let mut headers = self.headers.clone();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if body.is_some() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        Call {
-            shown: json!({ "method": method.as_str(), "url": url.as_str(), "body": body }),
-            method,
-            url,
-            headers,
-            body: body.map(Value::to_string).unwrap_or_default().into(),
-            idempotent: true,
-            remote_id: None,
-            timeout: TIMEOUT,
-            addresses: self.addresses,
-        }
+    fn call(&self, method: Method, url: Url) -> Call {
+        let (name, value) = self.key.clone();
+        Call::new(method, url)
+            .header(name, value)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .idempotent(true)
+            .addresses(self.addresses)
     }
 }
 

@@ -196,3 +196,163 @@ fn before(at: Timestamp, by: SignedDuration) -> Timestamp {
 fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+
+    fn response(id: &str, at: Timestamp, content: usize) -> Response {
+        let item = json!({"id": id, "submittedAt": at.to_string(), "content": content});
+        Response::read(item, &TimeZone::UTC).unwrap()
+    }
+
+    /// A vendor, a poller that may crash, and a receiver that knows repetitions by their ids.
+    struct Model {
+        now: Timestamp,
+        cursor: Cursor,
+        vendor: Vec<(String, Timestamp, usize)>,
+        applied: BTreeMap<String, String>,
+        ids: BTreeSet<(String, String, u32)>,
+        created: usize,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Submit { late: i64 },
+        Edit { which: prop::sample::Index, content: usize },
+        Advance { seconds: i64 },
+        Poll { crash: bool },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0..3_600_i64).prop_map(|late| Step::Submit { late }),
+            2 => Just(Step::Submit { late: 0 }),
+            4 => (any::<prop::sample::Index>(), 0..2_usize).prop_map(|(which, content)| Step::Edit { which, content }),
+            3 => (0..2_000_i64).prop_map(|seconds| Step::Advance { seconds }),
+            4 => any::<bool>().prop_map(|crash| Step::Poll { crash }),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    impl Model {
+        fn new() -> Self {
+            let now = "2026-01-01T00:00:00Z".parse().unwrap();
+            let cursor = Cursor::from_start(before(now, SignedDuration::from_hours(48)));
+            let (vendor, applied, ids) = Default::default();
+            Self { now, cursor, vendor, applied, ids, created: 0 }
+        }
+
+        fn step(&mut self, step: &Step, crashes: bool) {
+            match step {
+                Step::Submit { late } => {
+                    let at = before(self.now, SignedDuration::from_secs(*late));
+                    self.vendor.push((format!("r{}", self.vendor.len()), at, 0));
+                }
+                Step::Edit { which, content } => {
+                    let fresh = self.vendor.iter().map(|(.., content)| content + 1).max().unwrap_or_default();
+                    let oldest = before(self.now, OVERLAP);
+                    let mut young: Vec<_> = self.vendor.iter_mut().filter(|(_, at, _)| *at >= oldest).collect();
+                    if !young.is_empty() {
+                        let index = which.index(young.len());
+                        // A change that is taken back during a crash cannot be seen: then every content is new.
+                        young[index].2 = if crashes { fresh } else { *content };
+                    }
+                }
+                Step::Advance { seconds } => self.now = after(self.now, SignedDuration::from_secs(*seconds)),
+                Step::Poll { crash } => self.poll(crashes && *crash),
+            }
+        }
+
+        /// A whole pass. At most three responses can be read at once, and as many are around the window.
+        fn poll(&mut self, crash: bool) {
+            let mut cursor = self.cursor.clone();
+            loop {
+                let (window, last) = cursor.window(self.now);
+                let within = self.vendor.iter().filter(|(_, at, _)| window.holds(*at)).count();
+                if within > 3 && window.span() > SignedDuration::from_secs(1) {
+                    cursor.narrow(window);
+                    continue;
+                }
+                let all = self.vendor.iter().map(|(id, at, content)| response(id, *at, *content)).collect();
+                for news in cursor.take(window, all, last, OVERLAP) {
+                    let id = (news.response.id.clone(), news.hash.clone(), news.edits);
+                    if self.ids.insert(id) {
+                        self.created += usize::from(news.edits == 0);
+                        self.applied.insert(news.response.id, news.hash);
+                    } else {
+                        assert!(crash || self.applied.contains_key(&news.response.id));
+                    }
+                }
+                let stored = serde_json::to_value(&cursor).unwrap();
+                cursor = serde_json::from_value(stored).unwrap();
+                if last {
+                    break;
+                }
+            }
+            if !crash {
+                self.cursor = cursor;
+            }
+        }
+
+        fn check(&self) {
+            for (id, at, content) in &self.vendor {
+                let hash = response(id, *at, *content).hash();
+                assert_eq!(self.applied.get(id), Some(&hash), "{id}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_interleaving_brings_every_responses_final_content(steps in steps(), crashes: bool) {
+            let mut model = Model::new();
+            for step in &steps {
+                model.step(step, crashes);
+            }
+            model.now = after(model.now, SignedDuration::from_secs(1));
+            model.poll(false);
+            model.check();
+            if !crashes {
+                prop_assert_eq!(model.created, model.vendor.len());
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_to_remember_shorten_the_overlap_and_none_comes_twice() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut cursor = Cursor::from_start(before(now, OVERLAP));
+        // Two a second; the oldest remembered second is cut away whole.
+        let all: Vec<_> = (0..MOST_SEEN + 3)
+            .map(|n| response(&n.to_string(), before(now, SignedDuration::from_millis(1 + 250 * (n as i64 / 2))), 0))
+            .collect();
+        let (window, last) = cursor.window(now);
+        assert_eq!(cursor.take(window, all.clone(), last, OVERLAP).len(), MOST_SEEN + 3);
+        assert!(cursor.seen.len() <= MOST_SEEN && cursor.seen.len() > MOST_SEEN - 3, "{}", cursor.seen.len());
+        let told = cursor.shortened().unwrap();
+        assert!(told.starts_with("over 10000 responses within the overlap"), "{told}");
+        let (window, last) = cursor.window(after(now, SignedDuration::from_secs(1)));
+        assert_eq!(cursor.take(window, all, last, OVERLAP).len(), 0);
+    }
+
+    #[test]
+    fn a_row_that_comes_twice_is_one_response() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut cursor = Cursor::from_start(before(now, OVERLAP));
+        let at = before(now, SignedDuration::from_secs(9));
+        for expected in [1, 0] {
+            let (window, last) = cursor.window(now);
+            let twice = vec![response("r", at, 1), response("r", at, 2)];
+            assert_eq!(cursor.take(window, twice, last, OVERLAP).len(), expected);
+        }
+    }
+}

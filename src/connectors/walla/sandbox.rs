@@ -282,18 +282,15 @@ async fn submit(State(shared): State<Shared>, Json(submission): Json<Submission>
         answers.insert(question.column.clone(), value);
     }
     let id = submission.id.unwrap_or_else(|| format!("res-{}", 1001 + form.responses.len()));
-    let submitted_at = match form.responses.iter_mut().find(|r| r.id == id) {
-        Some(known) => {
-            known.answers.extend(answers);
-            known.customer_key = submission.customer_key.or(known.customer_key.take());
-            known.submitted_at
-        }
-        None => {
-            let submitted_at = submission.submitted_at.unwrap_or(now);
-            let customer_key = submission.customer_key;
-            form.responses.push(Stored { id: id.clone(), customer_key, submitted_at, answers });
-            submitted_at
-        }
+    let submitted_at = if let Some(known) = form.responses.iter_mut().find(|r| r.id == id) {
+        known.answers.extend(answers);
+        known.customer_key = submission.customer_key.or(known.customer_key.take());
+        known.submitted_at
+    } else {
+        let submitted_at = submission.submitted_at.unwrap_or(now);
+        let customer_key = submission.customer_key;
+        form.responses.push(Stored { id: id.clone(), customer_key, submitted_at, answers });
+        submitted_at
     };
     Json(json!({"id": id, "submitted_at": submitted_at.to_string()})).into_response()
 }

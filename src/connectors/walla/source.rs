@@ -139,12 +139,11 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let Some(account) = build.account else { return Err(fault("account", "a walla source needs an account")) };
     let open_key = account.settings.text("open_api_key");
     let target = target(settings, open_key.is_some())?;
-    let (keys, default) = match open_key {
-        Some(api_key) => (Keys::Open { api_key }, OPEN_API),
-        None => {
-            let text = |key| account.settings.text(key).unwrap_or_default();
-            (Keys::Basic { client_id: text("client_id"), api_key: text("api_key") }, RESPONSE_API)
-        }
+    let (keys, default) = if let Some(api_key) = open_key {
+        (Keys::Open { api_key }, OPEN_API)
+    } else {
+        let text = |key| account.settings.text(key).unwrap_or_default();
+        (Keys::Basic { client_id: text("client_id"), api_key: text("api_key") }, RESPONSE_API)
     };
     let (base, addresses) = match account.url {
         "" => (default, Addresses::Public),
