@@ -189,7 +189,7 @@ pub fn epoch(text: &str) -> Option<Timestamp> {
     if number < 0 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let micros: i64 = format!("{:0<6.6}", fraction).parse().ok()?;
+    let micros: i64 = format!("{fraction:0<6.6}").parse().ok()?;
     Timestamp::from_microsecond(number.checked_mul(1_000_000)?.checked_add(micros)?).ok()
 }
 
