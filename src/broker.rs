@@ -108,6 +108,10 @@ pub trait Broker: Send + Sync {
     /// How the queues stand, orphaned ones included.
     async fn depths(&self) -> Result<Vec<Depth>>;
 
+    /// Gives a queue that no config names any more the name of another, with all its messages, which come before
+    /// those that are there.
+    async fn rename(&self, from: &str, to: &str) -> Result<()>;
+
     /// Removes a queue that no config names any more, with its messages; how many there were.
     async fn remove(&self, queue: &str) -> Result<u64>;
 }

@@ -10,8 +10,10 @@ pub mod model;
 pub mod names;
 mod parse;
 mod place;
+mod store_file;
 mod suggest;
 
 pub use faults::Faults;
 pub use load::{load, load_with};
 pub use model::*;
+pub use store_file::store_path;

@@ -388,6 +388,7 @@ pub enum PollError {
     },
 }
 
+// What the connectors share.
 pub mod call;
 pub mod client;
 pub mod reading;
@@ -395,6 +396,7 @@ pub mod sandbox;
 pub mod signature;
 pub mod verify;
 
+// The connectors.
 pub mod github;
 pub mod http;
 pub mod shopify;

@@ -20,6 +20,7 @@ use crate::connectors::client::Client;
 use crate::connectors::{OnDoubt, Sink, SinkKind};
 use crate::event::Event;
 use crate::outcome::{Scope, Verb};
+use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::journal::Journal;
 
@@ -47,6 +48,8 @@ pub struct Services {
     pub clock: Clock,
     /// What is stopped.
     pub halts: Arc<halts::Halts>,
+    /// What to mask in what is logged.
+    pub redactor: Arc<Redactor>,
     /// True: render and show, but send nothing.
     pub dry_run: bool,
 }

@@ -376,8 +376,13 @@ pub trait Store: Send + Sync {
     /// was before. The letter stays until [`Store::forget_dead`]. False if there is none, or it is not held.
     async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool>;
 
-    /// Removes a dead letter whose event was published again, and nothing else. False if there is none.
-    async fn forget_dead(&self, id: i64) -> Result<bool>;
+    /// Removes a dead letter whose event was published again, and nothing else; not if it was written anew since `at`
+    /// ([`DeadLetter::at`]).
+    async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()>;
+
+    /// Takes a dead letter away because it is being tried again, and makes its ledger line ready for that (a held one
+    /// becomes [`Progress::Waiting`]); its event, or `None` if there is no such letter.
+    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>>;
 
     /// The next replay generation, unique and rising.
     async fn next_generation(&self) -> Result<u32>;

@@ -116,7 +116,7 @@ impl Operator {
         }
         self.publish_again(route, &dead.letter.event).await?;
         // After the publish: between the two a crash leaves a letter too many, never one too few.
-        self.store.forget_dead(dead.id).await?;
+        self.store.forget_dead(dead.id, dead.letter.at).await?;
         self.note(dead, format!("replayed dead letter {}", dead.id));
         Ok(())
     }

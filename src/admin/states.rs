@@ -250,7 +250,7 @@ impl Operator {
         let dead = self.held(id).await?;
         self.store.retry_held(id, self.clock.now()).await?;
         self.broker.publish_to(&dead.letter.delivery.route, dead.letter.event.clone()).await?;
-        self.store.forget_dead(id).await?;
+        self.store.forget_dead(id, dead.letter.at).await?;
         self.note(&dead, format!("sent held delivery {id} again"));
         Ok(Done { done: format!("delivery {id} is tried again") })
     }

@@ -290,3 +290,13 @@ static TEST_REQUEST: &[Field] = &[
     field("file", Kind::Path, Need::Required, "A file with the body."),
     field("headers", Kind::Map(&Kind::Text), Need::Optional, "Its headers."),
 ];
+
+/// The store where the config names none.
+pub(super) const DEFAULT_STORE: &str = "sqlite://data/dari.db";
+/// What to say to a `store.url` that is no file.
+pub(super) const NO_STORE_FILE: &str = "`url`: expected a file, as `sqlite://data/dari.db`";
+
+/// The file of a `sqlite://` URL; a relative one starts at the config's folder.
+pub(super) fn store_file(dir: &std::path::Path, url: &str) -> Option<std::path::PathBuf> {
+    url.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(|path| dir.join(path))
+}

@@ -146,20 +146,18 @@ impl Loader<'_> {
     }
 
     fn store(&mut self, top: &Settings<'_>) -> PathBuf {
-        const DEFAULT: &str = "sqlite://data/dari.db";
         let Some(node) = top.node().get("store").and_then(|store| store.get("url")) else {
-            return self.dir.join(DEFAULT.trim_start_matches("sqlite://"));
+            return fields::store_file(self.dir, fields::DEFAULT_STORE).unwrap_or_default();
         };
         let url = node.text().unwrap_or_default();
-        match url.strip_prefix("sqlite://") {
-            Some(path) if !path.is_empty() => return self.dir.join(path),
-            _ if url.starts_with("postgres") => {
-                self.checker
-                    .fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
-            }
-            _ => self.checker.fault(node, "`url`: expected a file, as `sqlite://data/dari.db`"),
+        let file = fields::store_file(self.dir, url);
+        if file.is_none() && url.starts_with("postgres") {
+            self.checker
+                .fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
+        } else if file.is_none() {
+            self.checker.fault(node, fields::NO_STORE_FILE);
         }
-        PathBuf::new()
+        file.unwrap_or_default()
     }
 
     fn journal(&mut self, top: &Settings<'_>) -> (Duration, Duration) {

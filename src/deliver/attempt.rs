@@ -243,7 +243,7 @@ impl Attempt {
         };
         self.record_with_breaker(&outcome);
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let said = outcome.why().map_or(message, str::to_owned);
+        let said = self.masked(&outcome.why().map_or(message, str::to_owned));
         tracing::info!(attempt = self.job.message.attempt, outcome = outcome.name(), status, took_ms, "{said}");
         self.journal(Step::Attempt {
             attempt: self.job.message.attempt,
@@ -316,8 +316,9 @@ impl Attempt {
     }
 
     async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
-        tracing::info!(verb = verb.name(), call = %call.shown, "dry run: not sent");
-        self.journal(Step::Ended { ending: "dry-run".into(), detail: call.shown.to_string() });
+        let call = self.masked(&call.shown.to_string());
+        tracing::info!(verb = verb.name(), %call, "dry run: not sent");
+        self.journal(Step::Ended { ending: "dry-run".into(), detail: call });
         self.ack_and_leave().await
     }
 
@@ -325,6 +326,11 @@ impl Attempt {
 
     fn event(&self) -> &Event {
         &self.job.message.event
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let redactor = &self.services.redactor;
+        if redactor.is_empty() { text.to_owned() } else { redactor.values(&self.event().data.value()).text(text) }
     }
 
     fn case(&self) -> &CaseConfig {

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::Result;
 use crate::event::Event;
 
+/// The journal in a SQLite file of its own.
+pub mod sqlite;
+
 /// One thing worth reading afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use codec::key;
+pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
 
@@ -116,6 +116,14 @@ impl Store for SqliteStore {
 
     async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>> {
         self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
+    }
+
+    async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool> {
+        self.db.write("retrying a held delivery", move |db| dead::retry_held(db, id, now)).await
+    }
+
+    async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()> {
+        self.db.write("forgetting a dead letter", move |db| dead::forget(db, id, at)).await
     }
 
     async fn next_generation(&self) -> Result<u32> {

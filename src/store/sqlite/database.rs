@@ -122,14 +122,22 @@ impl Database {
         let (idle, path) = (Arc::clone(&self.idle), self.path.clone());
         let read = move || {
             let _permit = permit;
-            let pooled = lock(&idle).pop();
-            let db = pooled.map_or_else(|| connect(&path, Role::Reader), Ok)?;
-            let read = snapshot(&db, work);
-            lock(&idle).push(db);
-            read
+            pooled(&idle, &path, work)
         };
         let done = tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Closed)?;
         done.map_err(|e| StoreError::Failed { doing, why: e.to_string() })
+    }
+
+    /// Like [`Database::read`], on the caller's thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] with `doing` in front.
+    pub fn read_blocking<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        pooled(&self.idle, &self.path, work).map_err(|e| StoreError::Failed { doing, why: e.to_string() })
     }
 
     /// Refuses what comes from now on, finishes what waits, empties the log, and gives the lock back.
@@ -157,11 +165,20 @@ impl Drop for Database {
     }
 }
 
-fn snapshot<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+/// Reads in one snapshot, on a connection that is left for the next.
+fn pooled<T>(
+    idle: &Mutex<Vec<Connection>>,
+    path: &Path,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let left = lock(idle).pop();
+    let db = left.map_or_else(|| connect(path, Role::Reader), Ok)?;
     let transaction = db.unchecked_transaction()?;
-    let read = work(&transaction)?;
-    transaction.commit()?;
-    Ok(read)
+    let read = work(&transaction);
+    // There is nothing to commit; this only lets the snapshot go.
+    transaction.finish()?;
+    lock(idle).push(db);
+    read
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 -- The embedded broker. Times are milliseconds since 1970, UTC.
 
 CREATE TABLE queue (
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER PRIMARY KEY AUTOINCREMENT, -- a late publish to a removed queue must not find another
     name     TEXT    NOT NULL UNIQUE,
     bound    INTEGER NOT NULL,              -- 0: no config names it any more; it receives nothing
     sources  TEXT,                          -- JSON list; null: all

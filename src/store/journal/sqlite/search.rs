@@ -1,0 +1,138 @@
+//! What people ask the journal.
+
+use std::sync::Arc;
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, Row, params, params_from_iter};
+
+use super::super::{Entry, EventFilter, Listed, Polled, Refused, Step};
+use crate::event::{Event, Payload};
+use crate::store::sqlite::{key, micros, parse, time, unreadable};
+
+pub fn events(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Listed>> {
+    let mut query = Query::default();
+    query.equal("source", filter.source.as_ref());
+    query.equal("type", filter.kind.as_ref());
+    query.equal("subject", filter.subject.as_ref());
+    query.equal("id", filter.id.as_ref());
+    if let Some(text) = &filter.text {
+        query.and("data LIKE ? ESCAPE '\\'", Sql::Text(format!("%{}%", escape(text))));
+    }
+    if let Some(from) = filter.from {
+        query.and("event.at >= ?", Sql::Integer(micros(from)));
+    }
+    if let Some(to) = filter.to {
+        query.and("event.at < ?", Sql::Integer(micros(to)));
+    }
+    if let Some(before) = filter.before {
+        query.and("event.seq < ?", Sql::Integer(before));
+    }
+    let order = if filter.oldest_first { "ASC" } else { "DESC" };
+    query.values.push(Sql::Integer(at_most(filter.limit, 50)));
+    let sql = format!(
+        "SELECT event.seq, event.key, head, form, data FROM event LEFT JOIN body ON body.seq = event.seq
+         WHERE true{} ORDER BY event.seq {order} LIMIT ?",
+        query.conditions
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(query.values), |row| read_event(db, row))?;
+    rows.collect()
+}
+
+/// Conditions with their values; the conditions' text is ours alone.
+#[derive(Default)]
+struct Query {
+    conditions: String,
+    values: Vec<Sql>,
+}
+
+impl Query {
+    fn and(&mut self, condition: &str, value: Sql) {
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(condition);
+        self.values.push(value);
+    }
+
+    fn equal(&mut self, column: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            self.and(&format!("event.{column} = ?"), Sql::Text(value.clone()));
+        }
+    }
+}
+
+/// A text as itself in a LIKE pattern.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+fn at_most(limit: usize, default: i64) -> i64 {
+    if limit == 0 { default } else { i64::try_from(limit).unwrap_or(i64::MAX) }
+}
+
+fn read_event(db: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
+    let mut event: Event = parse(&row.get::<_, String>("head")?)?;
+    let body: Option<String> = row.get("data")?;
+    let stored = body.is_some();
+    if let Some(text) = body {
+        event.data = match row.get("form")? {
+            true => Payload::Form(text),
+            false => Payload::json(text.as_bytes()).map_err(unreadable)?,
+        };
+    }
+    let endings = endings(db, &row.get::<_, Vec<u8>>("key")?)?;
+    Ok(Listed { seq: row.get("seq")?, event: Arc::new(event), body: stored, endings })
+}
+
+/// How an event ended on each route, the last word counting.
+fn endings(db: &Connection, key: &[u8]) -> rusqlite::Result<Vec<(String, String)>> {
+    let sql = "SELECT route, ending FROM step WHERE id IN (
+                   SELECT max(id) FROM step WHERE key = ?1 AND ending IS NOT NULL AND route IS NOT NULL GROUP BY route)
+               ORDER BY route";
+    db.prepare_cached(sql)?.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
+    let sql = "SELECT at, route, step FROM step WHERE key = ?1 ORDER BY id";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([key(&[event])], |row| {
+        // Through a value: numbers of arbitrary precision cannot be read straight into a tagged enum.
+        let step: serde_json::Value = parse(&row.get::<_, String>("step")?)?;
+        let step: Step = serde_json::from_value(step).map_err(unreadable)?;
+        Ok(Entry { at: time(row, "at")?, event: event.to_owned(), route: row.get("route")?, step })
+    })?;
+    rows.collect()
+}
+
+pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite::Result<Vec<Refused>> {
+    let sql = "SELECT at, source, status, why, peer, bytes FROM refused
+               WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![source, at_most(limit, 50)], |row| {
+        Ok(Refused {
+            at: time(row, "at")?,
+            source: row.get("source")?,
+            status: row.get("status")?,
+            why: row.get("why")?,
+            peer: row.get("peer")?,
+            bytes: row.get::<_, i64>("bytes")?.cast_unsigned(),
+        })
+    })?;
+    rows.collect()
+}
+
+pub fn polled(db: &Connection, source: &str, limit: usize) -> rusqlite::Result<Vec<Polled>> {
+    let sql = "SELECT at, source, events, note, failed, took_ms FROM polled
+               WHERE source = ?1 ORDER BY id DESC LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![source, at_most(limit, 50)], |row| {
+        Ok(Polled {
+            at: time(row, "at")?,
+            source: row.get("source")?,
+            events: row.get::<_, i64>("events")?.cast_unsigned(),
+            note: row.get("note")?,
+            failed: row.get("failed")?,
+            took_ms: row.get::<_, i64>("took_ms")?.cast_unsigned(),
+        })
+    })?;
+    rows.collect()
+}
