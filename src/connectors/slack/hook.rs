@@ -171,18 +171,15 @@ impl Hook for Slack {
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
         match reading::payload(request)? {
-            Payload::Form(form) => read_form(form),
-            data @ Payload::Json(_) => {
-                let body = data.value();
-                match body["type"].as_str() {
-                    Some("event_callback") => self.callback(data, &body),
-                    Some("url_verification") => challenge(&body["challenge"]),
-                    Some("app_rate_limited") => {
-                        Ok(Reading::Answer(ok(), "Slack left events out for a minute (app_rate_limited)"))
-                    }
-                    _ => Err(Refusal::Malformed("this is no event of Slack: its type is unknown".to_owned())),
+            (data @ Payload::Form(_), fields) => read_form(data, &fields),
+            (data @ Payload::Json(_), body) => match body["type"].as_str() {
+                Some("event_callback") => self.callback(data, &body),
+                Some("url_verification") => challenge(&body["challenge"]),
+                Some("app_rate_limited") => {
+                    Ok(Reading::Answer(ok(), "Slack left events out for a minute (app_rate_limited)"))
                 }
-            }
+                _ => Err(Refusal::Malformed("this is no event of Slack: its type is unknown".to_owned())),
+            },
         }
     }
 
@@ -197,11 +194,9 @@ fn challenge(challenge: &Value) -> Result<Reading, Refusal> {
 }
 
 /// An interaction is JSON in the field `payload`; anything else is a slash command.
-fn read_form(form: String) -> Result<Reading, Refusal> {
-    let fields = Payload::Form(form.clone()).value();
+fn read_form(form: Payload, fields: &Value) -> Result<Reading, Refusal> {
     if let Some(text) = fields["payload"].as_str() {
-        let data = reading::json(text.as_bytes())?;
-        let body = data.value();
+        let (data, body) = reading::json(text.as_bytes())?;
         let Some(name) = body["type"].as_str() else {
             return Err(Refusal::Malformed("this is no interaction of Slack: type is missing".to_owned()));
         };
@@ -220,7 +215,7 @@ fn read_form(form: String) -> Result<Reading, Refusal> {
     if !fields["command"].is_string() {
         return Err(Refusal::Malformed("this is no form of Slack: neither payload nor command is there".to_owned()));
     }
-    let mut event = NewEvent::new("command", Payload::Form(form));
+    let mut event = NewEvent::new("command", form);
     event.id = reading::id(&fields["trigger_id"]);
     Ok(Reading::Events(vec![event]))
 }

@@ -76,8 +76,7 @@ impl Hook for Walla {
     }
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
-        let data = reading::payload(request)?;
-        let body = data.value();
+        let (data, body) = reading::payload(request)?;
         if !body.is_object() {
             return Err(Refusal::Malformed("this is no webhook of Walla: the body is no object".to_owned()));
         }

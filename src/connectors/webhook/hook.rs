@@ -1,5 +1,7 @@
 //! Reads a webhook by what its config says.
 
+use std::collections::BTreeMap;
+
 use http::HeaderName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -48,16 +50,17 @@ impl Webhook {
         Ok(Self { verify, attributes, items })
     }
 
-    fn event(&self, data: Payload, request: &HookRequest<'_>, index: Option<usize>) -> Result<NewEvent, Refusal> {
+    fn event(&self, data: Payload, item: Item<'_>) -> Result<NewEvent, Refusal> {
         let mut event = NewEvent::new("received", data);
         event.body_repeats = self.verify.body_repeats();
         if let Some(attributes) = &self.attributes {
-            attributes.fill(&mut event, &reading::carried(request.headers, &self.secret_headers()), index)?;
+            attributes.fill(&mut event, item.headers, item.body, item.index)?;
         }
         Ok(event)
     }
 
-    fn items(&self, payload: &Payload, request: &HookRequest<'_>) -> Result<Option<Vec<Payload>>, Refusal> {
+    /// The items of a request; `None` if it is itself the only one.
+    fn items(&self, payload: &Payload, whole: Item<'_>) -> Result<Option<Vec<Payload>>, Refusal> {
         match &self.items {
             None => reading::items(payload),
             Some(Items::Path(path)) => {
@@ -66,8 +69,7 @@ impl Webhook {
                 items.map(Some).ok_or_else(|| no_list(&format!("body.{}", path.join("."))))
             }
             Some(Items::Template(template)) => {
-                let context = context(&reading::carried(request.headers, &self.secret_headers()), payload);
-                match template.render(&context, Escape::None) {
+                match template.render(&context(whole.headers, whole.body), Escape::None) {
                     Ok(Rendered::Value(Value::Array(items))) => {
                         reading::within(items.len())?;
                         Ok(Some(items.iter().map(Payload::from_value).collect()))
@@ -78,6 +80,14 @@ impl Webhook {
             }
         }
     }
+}
+
+/// What the templates see of a request, or of one item of it.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    headers: &'a BTreeMap<String, String>,
+    body: &'a Value,
+    index: Option<usize>,
 }
 
 impl Hook for Webhook {
@@ -94,12 +104,18 @@ impl Hook for Webhook {
     }
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
-        let payload = reading::payload(request)?;
-        let events = match self.items(&payload, request)? {
-            None => vec![self.event(payload, request, None)?],
+        let (payload, body) = reading::payload(request)?;
+        let headers = reading::carried(request.headers, &self.secret_headers());
+        let whole = Item { headers: &headers, body: &body, index: None };
+        let events = match self.items(&payload, whole)? {
+            None => vec![self.event(payload, whole)?],
             Some(items) => {
                 let numbered = items.into_iter().enumerate();
-                numbered.map(|(n, item)| self.event(item, request, Some(n))).collect::<Result<_, _>>()?
+                let event = |(n, data): (usize, Payload)| {
+                    let body = data.value();
+                    self.event(data, Item { body: &body, index: Some(n), ..whole })
+                };
+                numbered.map(event).collect::<Result<_, _>>()?
             }
         };
         Ok(Reading::Events(events))
