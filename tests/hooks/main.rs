@@ -3,6 +3,7 @@
 // One binary: each would link the whole crate again.
 
 mod answers;
+mod config;
 mod limits;
 mod senders;
 mod support;
