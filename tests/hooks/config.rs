@@ -68,7 +68,7 @@ fn what_would_let_anybody_in_is_refused() {
     insta::assert_snapshot!(told(sources), @r"
     6:32: `secrets` is empty; expected at least one
     7:17: `verify` is missing in source `b`; expected a mapping with exactly one key, `hmac`, `bearer`, `basic`, `header` or `path`, or `none`
-    8:27: `verify`: expected `none`, found `nothing`; expected `none`
+    8:27: `verify`: expected a mapping with exactly one key, `hmac`, `bearer`, `basic`, `header` or `path`, or `none`, found text
     9:48: `tokens`: expected a secret as text, found empty text
     10:61: the timestamp is not signed, so it protects nothing: put `{{ timestamp }}` into `signed`
     11:20: no signing secret: give `signing_secrets` to the source or to its account

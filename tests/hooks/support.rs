@@ -120,10 +120,6 @@ impl Broker for Fake {
     async fn remove(&self, _: &str) -> broker::Result<u64> {
         Ok(0)
     }
-
-    async fn rename(&self, _: &str, _: &str) -> broker::Result<()> {
-        Ok(())
-    }
 }
 
 #[async_trait]
