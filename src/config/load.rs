@@ -27,6 +27,7 @@ use super::suggest::did_you_mean;
 use crate::clock::Clock;
 use crate::connectors::client::Client;
 use crate::connectors::{self, Manifest};
+use crate::redact::Redactor;
 use crate::settings::{Fault, Field, Key, Node, NodeValue, Settings};
 use crate::template::Tables;
 
@@ -117,6 +118,11 @@ impl Loader<'_> {
         let tests = self.tests(root.get("tests"), &known);
         self.unused(&accounts, &sources, &routes);
         let (journal_keep, journal_bodies) = self.journal(&top);
+        for path in top.get("redact").map(Node::items).unwrap_or_default() {
+            if let Some(Err(why)) = path.text().map(|text| Redactor::new([text])) {
+                self.checker.fault(path, format!("`redact`: {why}"));
+            }
+        }
         Config {
             file: self.file.to_owned(),
             dir: self.dir.to_owned(),
