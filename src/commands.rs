@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 pub mod access;
+pub mod describe;
 pub mod check;
 pub mod init;
 pub mod look;
@@ -11,6 +12,7 @@ pub mod output;
 pub mod run;
 pub mod schema;
 pub mod send;
+pub mod test;
 
 /// How a command ended badly.
 #[derive(Debug, thiserror::Error)]

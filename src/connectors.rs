@@ -190,6 +190,15 @@ pub struct Request {
 /// A destination.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Whether a `map` may set this top-level field, so that a config is refused before its first event is.
+    ///
+    /// # Errors
+    /// What was expected, as the rest of a sentence that begins with the field's name.
+    fn takes(&self, name: &str) -> Result<(), String> {
+        let _ = name;
+        Ok(())
+    }
+
     /// Turns an operation into the call that performs it, checked against everything the vendor is known to refuse.
     ///
     /// # Errors

@@ -122,6 +122,7 @@ pub enum SourceAction {
         /// Its name
         name: String,
     },
+    /// Stop, or let go on
     #[command(flatten)]
     Stop(StopAction),
 }
@@ -137,6 +138,7 @@ pub enum AccountAction {
         #[arg(long)]
         used: u64,
     },
+    /// Stop, or let go on
     #[command(flatten)]
     Stop(StopAction),
 }

@@ -17,7 +17,7 @@ use super::{Answer, Call};
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest that a vendor's `Retry-After` is believed.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 86_400);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(7 * 24);
 
 /// In place of a secret in what people see.
 pub const HIDDEN: &str = "***";
@@ -196,7 +196,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = "1994-11-06T08:49:07Z".parse().expect("a time");
         let wait = |text| answer(text, "").retry_after(now);
-        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("121"), Some(Duration::from_secs(121)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(wait("99999999999999999999999"), Some(MAX_RETRY_AFTER));

@@ -9,7 +9,6 @@ use crate::settings::{Field, Kind, Need};
 use crate::template::Escape;
 
 pub mod sandbox;
-mod sign;
 mod sink;
 mod target;
 
@@ -111,7 +110,7 @@ const FIELDS: &[Field] = &[
     Field {
         name: "find",
         kind: Kind::Any,
-        need: Need::NotYet("asking the receiver whether a call took effect does not work yet"),
+        need: Need::NotYet("the receiver is not asked whether a call took effect, `on_doubt` decides"),
         doc: "How to ask the receiver whether a call took effect",
     },
 ];

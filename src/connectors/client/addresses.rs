@@ -74,8 +74,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let low = |a: u16, b: u16| Ipv4Addr::from((u32::from(a) << 16) | u32::from(b));
     match address.segments() {
         // NAT64 and 6to4 carry an IPv4 address.
-        [0x64, 0xff9b, 0, 0, 0, 0, a, b] => is_public_v4(low(a, b)),
-        [0x2002, a, b, ..] => is_public_v4(low(a, b)),
+        [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => is_public_v4(low(a, b)),
         // Teredo, benchmarking and other protocol assignments; documentation.
         [0x2001, second, ..] => second >= 0x200 && second != 0xdb8,
         [0x3fff, second, ..] => second >= 0x1000,

@@ -8,14 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
-use secrecy::SecretSlice;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::sign;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::connectors::call::{TIMEOUT, secret_header};
 use crate::connectors::client::Addresses;
+use crate::connectors::signature::standard::{check_key, standard_signature};
 use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::settings::{Fault, Node, Settings, Spot};
@@ -24,7 +24,7 @@ use crate::template::{Context, Escape, Expression, Rendered, Tables, Template, V
 struct HttpSink {
     target: Target,
     headers: HeaderMap,
-    keys: Vec<SecretSlice<u8>>,
+    secrets: Vec<SecretString>,
     accept: Option<Expression>,
     id: Option<Template>,
     idempotent: bool,
@@ -44,12 +44,10 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
         .map_err(|why| faults.push(Fault::new(settings.spot("url"), why)))
         .ok();
     let headers = headers(settings, &mut faults);
-    let mut keys = Vec::new();
-    for node in settings.get("secret").map(Node::items).unwrap_or_default() {
-        match sign::key(node.text().unwrap_or_default()) {
-            Some(key) => keys.push(key),
-            None => faults.push(Fault::new(node.spot, "expected a secret of Standard Webhooks: `whsec_` and base64")),
-        }
+    let secrets = settings.secrets("secret");
+    let spots = settings.get("secret").map(Node::items).unwrap_or_default();
+    for (secret, node) in secrets.iter().zip(spots) {
+        faults.extend(check_key(secret).err().map(|error| Fault::new(node.spot, error.to_string())));
     }
     let accept = compiled(settings, "accept", Expression::compile, &mut faults);
     let id = compiled(settings, "id", Template::compile, &mut faults);
@@ -57,7 +55,7 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     Ok(Box::new(HttpSink {
         target,
         headers,
-        keys,
+        secrets,
         accept,
         id,
         idempotent: settings.flag("idempotent"),
@@ -106,11 +104,11 @@ fn add_header(headers: &mut HeaderMap, name: (&str, Spot), value: (&str, Spot), 
         faults.push(Fault::new(name.1, format!("the header `{header}` is set by Dari")));
         return;
     }
-    match secret_header(value.0) {
-        Some(secret) => _ = headers.insert(header, secret),
-        None => {
-            faults.push(Fault::new(value.1, format!("the value of `{header}` has a character that no header may have")))
-        }
+    if let Some(secret) = secret_header(value.0) {
+        headers.insert(header, secret);
+    } else {
+        let message = format!("the value of `{header}` has a character that no header may have");
+        faults.push(Fault::new(value.1, message));
     }
 }
 
@@ -133,7 +131,8 @@ impl Sink for HttpSink {
             .remote_id(operation.remote_id.map(str::to_owned))
             .timeout(self.timeout)
             .addresses(self.addresses);
-        if !bodiless && !(operation.verb == Verb::Delete && operation.fields.is_empty()) {
+        let bodiless = bodiless || (operation.verb == Verb::Delete && operation.fields.is_empty());
+        if !bodiless {
             call = call.json(&Value::Object(operation.fields.clone()));
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -185,12 +184,14 @@ impl HttpSink {
         let id = HeaderValue::from_str(operation.webhook_id).map_err(|_| "the webhook-id fits no header".to_owned())?;
         call.headers.insert("webhook-id", id);
         call.headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-        if !self.keys.is_empty() {
-            let signature = sign::signature(&self.keys, operation.webhook_id, timestamp, &call.body);
-            if let Ok(signature) = HeaderValue::from_str(&signature) {
-                call.headers.insert("webhook-signature", signature);
-            }
+        if self.secrets.is_empty() {
+            return Ok(());
         }
+        let sign = |secret| standard_signature(secret, operation.webhook_id, timestamp, &call.body);
+        let signatures: Vec<String> =
+            self.secrets.iter().map(sign).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let signatures = HeaderValue::from_str(&signatures.join(" ")).map_err(|error| error.to_string())?;
+        call.headers.insert("webhook-signature", signatures);
         Ok(())
     }
 

@@ -7,11 +7,16 @@ use serde_json::{Map, Value};
 
 use crate::outcome::Verb;
 
+/// What a field's value is.
 #[derive(Clone, Copy)]
-enum Shape {
+pub enum Shape {
+    /// Text, or a number, which is sent as text.
     Text,
+    /// `true` or `false`.
     Flag,
+    /// A list.
     List,
+    /// A mapping.
     Object,
 }
 
@@ -56,17 +61,23 @@ pub fn check(fields: &Map<String, Value>, verb: Verb) -> Result<Map<String, Valu
     if wrong.is_empty() { Ok(message) } else { Err(wrong.join("; ")) }
 }
 
-fn field(name: &str, value: &Value, verb: Verb) -> Result<Option<Value>, String> {
-    let Some((_, shape)) = FIELDS.iter().find(|(known, _)| *known == name) else {
+/// What the value of a field is.
+///
+/// # Errors
+/// Why there is no such field.
+pub fn shape(name: &str) -> Result<Shape, String> {
+    if matches!(name, "channel" | "ts" | "thread_ts") {
+        return Err("it follows from the sink and the link".to_owned());
+    }
+    let known = FIELDS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, shape)| *shape).ok_or_else(|| {
         let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-        let hint = if matches!(name, "channel" | "ts" | "thread_ts") {
-            "it follows from the sink and the link".to_owned()
-        } else {
-            format!("expected one of {}", known.join(", "))
-        };
-        return Err(format!("{name}: {hint}"));
-    };
-    match (shape, value) {
+        format!("expected one of {}", known.join(", "))
+    })
+}
+
+fn field(name: &str, value: &Value, verb: Verb) -> Result<Option<Value>, String> {
+    match (shape(name).map_err(|why| format!("{name}: {why}"))?, value) {
         (Shape::List, Value::Null) if verb == Verb::Update => Ok(Some(Value::Array(Vec::new()))),
         (_, Value::Null) => Ok(None),
         (Shape::Text, Value::Number(number)) => Ok(Some(Value::String(number.to_string()))),
@@ -131,7 +142,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn checked(fields: Value, verb: Verb) -> Result<Map<String, Value>, String> {
+    fn checked(fields: &Value, verb: Verb) -> Result<Map<String, Value>, String> {
         check(fields.as_object().expect("a mapping"), verb)
     }
 
@@ -139,7 +150,7 @@ mod tests {
     fn what_slack_would_refuse_is_told_at_once() {
         let section = |text: &str, fields: Vec<Value>| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text }, "fields": fields });
         let told = checked(
-            json!({
+            &json!({
                 "txet": "a",
                 "channel": "C1",
                 "text": "x".repeat(40_001),
@@ -168,21 +179,21 @@ mod tests {
 
     #[test]
     fn bounds_are_inclusive_and_counted_in_characters() {
-        assert!(checked(json!({ "text": "가".repeat(40_000) }), Verb::Create).is_ok());
-        assert!(checked(json!({ "text": "가".repeat(4_000) }), Verb::Update).is_ok());
-        assert!(checked(json!({ "text": "가".repeat(4_001) }), Verb::Update).is_err());
-        assert!(checked(json!({ "blocks": vec![json!({ "type": "divider" }); 50] }), Verb::Create).is_ok());
-        assert!(checked(json!({ "blocks": vec![json!({ "type": "divider" }); 51] }), Verb::Create).is_err());
+        assert!(checked(&json!({ "text": "가".repeat(40_000) }), Verb::Create).is_ok());
+        assert!(checked(&json!({ "text": "가".repeat(4_000) }), Verb::Update).is_ok());
+        assert!(checked(&json!({ "text": "가".repeat(4_001) }), Verb::Update).is_err());
+        assert!(checked(&json!({ "blocks": vec![json!({ "type": "divider" }); 50] }), Verb::Create).is_ok());
+        assert!(checked(&json!({ "blocks": vec![json!({ "type": "divider" }); 51] }), Verb::Create).is_err());
     }
 
     #[test]
     fn a_message_says_something() {
         for fields in [json!({}), json!({ "text": "" }), json!({ "text": null }), json!({ "username": "Dari" })] {
-            assert!(checked(fields.clone(), Verb::Create).is_err(), "{fields}");
+            assert!(checked(&fields, Verb::Create).is_err(), "{fields}");
         }
-        let kept = checked(json!({ "text": 7, "blocks": null }), Verb::Create).expect("a message");
+        let kept = checked(&json!({ "text": 7, "blocks": null }), Verb::Create).expect("a message");
         assert_eq!(Value::Object(kept), json!({ "text": "7" }));
-        let kept = checked(json!({ "text": "a", "blocks": null }), Verb::Update).expect("a message");
+        let kept = checked(&json!({ "text": "a", "blocks": null }), Verb::Update).expect("a message");
         assert_eq!(Value::Object(kept), json!({ "text": "a", "blocks": [] }));
     }
 }

@@ -122,7 +122,7 @@ async fn webhook(
     if !workspace.admits(CHANNEL) {
         return (StatusCode::TOO_MANY_REQUESTS, "rate_limited");
     }
-    workspace.keep(CHANNEL, message);
+    workspace.keep(CHANNEL, &message);
     (StatusCode::OK, "ok")
 }
 
@@ -177,7 +177,7 @@ impl Workspace {
         if let Some(cut) = cut {
             message.insert("text".to_owned(), Value::String(cut));
         }
-        let ts = self.keep(channel, message);
+        let ts = self.keep(channel, &message);
         let mut answer = json!({ "ok": true, "channel": channel, "ts": ts });
         if warned {
             answer["response_metadata"] = json!({ "warnings": ["message_truncated"] });
@@ -211,7 +211,7 @@ impl Workspace {
         self.messages.iter().position(|message| message["channel"] == channel && message["ts"] == ts)
     }
 
-    fn keep(&mut self, channel: &str, message: Map<String, Value>) -> String {
+    fn keep(&mut self, channel: &str, message: &Map<String, Value>) -> String {
         self.made += 1;
         let ts = format!("{}.{:06}", self.clock.now().as_second(), self.made);
         let (text, thread) = (message.get("text").cloned(), message.get("thread_ts").cloned());

@@ -62,6 +62,10 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
 
 #[async_trait]
 impl Sink for SlackSink {
+    fn takes(&self, name: &str) -> Result<(), String> {
+        message::shape(name).map(|_| ())
+    }
+
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let verb = operation.verb;
         let message = if verb == Verb::Delete { Map::new() } else { message::check(operation.fields, verb)? };
@@ -109,7 +113,7 @@ fn addressed(
         put("channel", channel);
         return Ok(("chat.postMessage", message));
     }
-    let id = operation.remote_id.ok_or_else(|| format!("there is no message to {}", operation.verb.name()))?;
+    let id = operation.remote_id.ok_or_else(|| format!("there is no linked message to {}", operation.verb.name()))?;
     let Some((channel, ts)) = id.split_once(':') else {
         return Err(format!("the link's id {id:?} is no message: expected channel:ts"));
     };

@@ -98,9 +98,9 @@ mod tests {
     use http::{HeaderMap, Method};
     use url::Url;
 
-    fn outcome(method: Method, status: u16, body: &str) -> Outcome {
+    fn outcome(method: &Method, status: u16, body: &str) -> Outcome {
         let call = Call::new(method.clone(), Url::parse("https://api.daouoffice.com/public/v1/works").expect("a URL"))
-            .idempotent(method != Method::POST)
+            .idempotent(*method != Method::POST)
             .remote_id(Some("7".to_owned()));
         let status = StatusCode::from_u16(status).expect("a status");
         let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) };
@@ -119,14 +119,14 @@ mod tests {
         ];
         for body in yes {
             let delivered = Outcome::Delivered { remote_id: Some("7".to_owned()) };
-            assert_eq!(outcome(Method::POST, 200, body), delivered, "{body}");
+            assert_eq!(outcome(&Method::POST, 200, body), delivered, "{body}");
         }
     }
 
     #[test]
     fn an_exhausted_quota_suspends_until_the_month_turns_in_seoul() {
         let Outcome::Suspend { what, why, until } =
-            outcome(Method::POST, 200, r#"{"code":"905","message":"API 호출 한도 초과"}"#)
+            outcome(&Method::POST, 200, r#"{"code":"905","message":"API 호출 한도 초과"}"#)
         else {
             panic!("not suspended")
         };
@@ -160,7 +160,7 @@ mod tests {
             (Method::POST, 302, "", "suspend"),
         ];
         for (method, status, body, name) in cases {
-            assert_eq!(outcome(method.clone(), status, body).name(), name, "{method} {status} {body}");
+            assert_eq!(outcome(&method, status, body).name(), name, "{method} {status} {body}");
         }
     }
 }

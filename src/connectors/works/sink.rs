@@ -64,6 +64,10 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
 
 #[async_trait]
 impl Sink for WorksSink {
+    fn takes(&self, name: &str) -> Result<(), String> {
+        self.kind(name).map(|_| ())
+    }
+
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let mut params = self.params(operation.fields)?;
         let rendered = params.get(&self.key).and_then(as_key);
@@ -87,7 +91,7 @@ impl Sink for WorksSink {
             let written = self.write(&self.key, &Value::String(id.clone()))?;
             params.insert(self.key.clone(), written);
         }
-        Ok(self.call(method, params).idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
+        Ok(self.call(method, &params).idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
     }
 
     fn classify(&self, call: &Call, answer: &Answer) -> Outcome {
@@ -114,15 +118,20 @@ impl WorksSink {
     }
 
     fn write(&self, name: &str, value: &Value) -> Result<Value, String> {
-        // Works takes a call with an unknown name and silently leaves the value out.
-        let Some((_, kind)) = self.fields.iter().find(|(known, _)| known == name) else {
-            let known: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(format!("{name}: not among the sink's `fields` ({})", known.join(", ")));
-        };
-        kind.format(value, &self.zone).map_err(|why| format!("{name}: {why}"))
+        let written = self.kind(name).and_then(|kind| kind.format(value, &self.zone));
+        written.map_err(|why| format!("{name}: {why}"))
     }
 
-    fn call(&self, method: Method, params: Map<String, Value>) -> Call {
+    /// Works takes a call with an unknown name and silently leaves the value out: here it is refused.
+    fn kind(&self, name: &str) -> Result<FieldType, String> {
+        let known = self.fields.iter().find(|(known, _)| known == name);
+        known.map(|(_, kind)| *kind).ok_or_else(|| {
+            let known: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
+            format!("not among the sink's `fields` ({})", known.join(", "))
+        })
+    }
+
+    fn call(&self, method: Method, params: &Map<String, Value>) -> Call {
         let body = |secret: &str, token: &str| json!({ "clientId": self.client_id, "clientSecret": secret, "token": token, "params": params });
         Call::new(method, self.url.clone())
             .json(&body(self.client_secret.expose_secret(), self.token.expose_secret()))
