@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 pub mod access;
-pub mod describe;
 pub mod check;
+pub mod describe;
 pub mod init;
 pub mod look;
 pub mod operate;

@@ -23,10 +23,10 @@ use super::interpolate::Surroundings;
 use super::model::{AdminListen, Config, Listen, TestConfig};
 use super::names::is_name;
 use super::parse::parse;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, shown};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
-use crate::connectors::{self, Manifest};
+use crate::connectors::{self, Manifest, Sink};
 use crate::redact::Redactor;
 use crate::settings::{Fault, Field, Key, Node, NodeValue, Settings};
 use crate::template::Tables;
@@ -69,6 +69,7 @@ pub fn load_with(
         clock,
         zone: TimeZone::UTC,
         checker: Checker::new(Surroundings { env, dir }, &vendors),
+        built: BTreeMap::new(),
         warnings: Vec::new(),
     };
     let mut config = loader.config(document.root.clone());
@@ -97,6 +98,8 @@ struct Loader<'a> {
     clock: &'a Clock,
     zone: TimeZone,
     checker: Checker<'a>,
+    /// The sinks that could be built, for what they say of a route's fields.
+    built: BTreeMap<String, Box<dyn Sink>>,
     warnings: Vec<Fault>,
 }
 
@@ -210,7 +213,8 @@ impl Loader<'_> {
             None | Some((_, NodeValue::Null)) => Vec::new(),
             Some((_, NodeValue::Map(entries))) => {
                 for (key, _) in entries.iter().filter(|(key, _)| !is_name(&key.name)) {
-                    let message = format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", key.name);
+                    let message =
+                        format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", shown(&key.name));
                     self.checker.faults.push(Fault::new(key.spot, message));
                 }
                 entries

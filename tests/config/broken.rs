@@ -367,10 +367,13 @@ accounts:
   a: { forms: { api_key: ["${KEY}"], client_id: { x: "${KEY}" }, url: "${KEY}" } }
 sources:
   b: { forms: { account: "${KEY}", project: x, every: "${KEY}" } }
+  d: { forms: { account: a, project: x, every hunter2: 1m } }
 sinks:
   c: { http: { url: "${PASSWORD}" } }
 "#,
     );
+    let tag = crate::told("accounts: { a: { forms: { api_key: !hunter2 } } }");
+    assert!(!tag.contains("hunter2"), "{tag}");
     assert!(!told.contains("hunter2") && !told.contains("p@ss"), "{told}");
     assert_snapshot!(told, @r"
     dari.yaml:3:26: `api_key`: expected a secret as text, found a list
@@ -378,6 +381,7 @@ sinks:
     dari.yaml:3:71: `url`: expected an http or https URL, found text
     dari.yaml:5:26: there is no account `${KEY}` of `forms`; expected `a`
     dari.yaml:5:55: `every`: expected a length of time, as `500ms`, `5s`, `1m`, `2h` or `35d`, found `${KEY}`
-    dari.yaml:7:21: `url`: expected an http or https URL, found text
+    dari.yaml:6:41: unknown key `every…` in source `d`; expected `account`, `project`, `every`, `start`, `was` or `enabled`
+    dari.yaml:8:21: `url`: expected an http or https URL, found text
     ");
 }

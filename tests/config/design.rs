@@ -100,3 +100,13 @@ fn connectors_tell_their_own_faults_with_all_others() {
     dari.yaml:51:37: `do`: expected `create`, `update`, `delete`, `reply`, `upsert` or `sync`, found `delte`; did you mean `delete`?
     "#);
 }
+
+#[test]
+fn fields_that_a_sink_does_not_know_are_told_before_the_first_event() {
+    let broken =
+        BRIDGE.replace("제목: \"{{ data", "제곡: \"{{ data").replace("map: { text: \"완료", "map: { txt: \"완료");
+    insta::assert_snapshot!(told(&broken), @r"
+    dari.yaml:40:7: `제곡`: not among the sink's `fields` (id, 제목, 문의, 금액, 등급, 희망일, 접수)
+    dari.yaml:51:51: `txt`: expected one of text, markdown_text, blocks, attachments, metadata, unfurl_links, unfurl_media, reply_broadcast, link_names, mrkdwn, username, icon_emoji, icon_url, parse
+    ");
+}
