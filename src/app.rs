@@ -275,6 +275,7 @@ impl Bridge {
                 store: Arc::clone(&self.parts.store),
                 broker: Arc::clone(&self.parts.broker),
                 journal: self.parts.journal.clone(),
+                halts: Arc::clone(&self.parts.halts),
                 clock: self.services.clock.clone(),
                 wake,
             };

@@ -10,6 +10,7 @@ use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 mod client;
 mod cursor;
+pub mod hook;
 mod questions;
 mod response;
 pub mod sandbox;
@@ -29,7 +30,7 @@ pub static MANIFEST: Manifest = Manifest {
         // 6,000 requests an hour and key (Open API).
         limits: Limits { rate: Some(6_000.0 / 3_600.0), concurrency: None, monthly: None },
     }),
-    sources: &[source::KIND],
+    sources: &[source::KIND, hook::KIND],
     sinks: &[],
     sandbox: Some(sandbox::router),
 };

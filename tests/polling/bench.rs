@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use dari::broker::{Binding, Broker, BrokerError, Consumer, Depth, Message};
 use dari::clock::Clock;
 use dari::connectors::Poller;
+use dari::deliver::halts::Halts;
 use dari::event::Event;
 use dari::outcome::Scope;
 use dari::poll::PollLoop;
@@ -27,6 +28,7 @@ pub const SOURCE: &str = "signup";
 pub struct Bench {
     pub clock: Clock,
     pub store: Arc<dyn Store>,
+    pub halts: Arc<Halts>,
     pub broker: Arc<Tape>,
     pub journal: Arc<Notes>,
     pub wake: Arc<Notify>,
@@ -55,9 +57,11 @@ impl Running {
 impl Bench {
     pub fn new(clock: &Clock) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir.path().join("dari.db"), clock);
         Self {
             clock: clock.clone(),
-            store: open(&dir.path().join("dari.db"), clock),
+            halts: Arc::new(Halts::new(Arc::clone(&store), clock.clone(), Vec::new())),
+            store,
             broker: Arc::default(),
             journal: Arc::default(),
             wake: Arc::default(),
@@ -76,6 +80,7 @@ impl Bench {
             account: Some("walla".to_owned()),
             poller,
             store: Arc::clone(&self.store),
+            halts: Arc::clone(&self.halts),
             broker: Arc::clone(&self.broker) as Arc<dyn Broker>,
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             clock: self.clock.clone(),

@@ -143,7 +143,7 @@ async fn p5_refused_keys_suspend_the_account_until_it_is_resumed() {
     assert_eq!(world.front.asked.lock().unwrap().len(), asked);
     assert_eq!(bench.polled(1, |polled| polled.failed).await.len(), 1, "told once");
 
-    assert!(bench.store.resume(Scope::Account, "walla").await.unwrap());
+    assert!(bench.halts.resume(Scope::Account, "walla").await.unwrap());
     bench.wake.notify_one();
     assert_eq!(subjects(&bench.published(1).await), ["a"].into());
     running.end().await;
@@ -160,7 +160,7 @@ async fn equal_labels_stop_the_source_and_ask_a_person() {
     assert!(why.contains("field_name and field_name2"), "{why}");
     world.ask(json!({"column": "field_name2", "label": "보호자", "type": "TEXT"})).await;
     with_responses(&world, &["a"]).await;
-    bench.store.resume(Scope::Source, SOURCE).await.unwrap();
+    bench.halts.resume(Scope::Source, SOURCE).await.unwrap();
     bench.wake.notify_one();
     bench.published(1).await;
     running.end().await;
@@ -283,7 +283,7 @@ async fn a_source_suspended_for_a_time_goes_on_by_itself() {
         since: clock.now(),
         until: Some(until_then),
     };
-    bench.store.suspend(suspension).await.unwrap();
+    bench.halts.suspend(suspension).await.unwrap();
     let script = Script::default();
     let running = bench.run("one", Box::new(script.clone()));
     bench.wake.notify_one();
