@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{Known, Loader, names, without};
 use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
-use crate::config::suggest::did_you_mean;
+use crate::config::suggest::{did_you_mean, shown};
 use crate::connectors::{Limits, Manifest, SinkKind, SourceKind, SourceRole};
 use crate::settings::{Fault, Key, Node, NodeValue, Settings};
 
@@ -58,7 +58,7 @@ impl Loader<'_> {
             let hint = did_you_mean(&word.name, kinds.iter().map(|(name, _)| *name));
             self.checker
                 .faults
-                .push(Fault::new(word.spot, format!("there is no kind of {what} `{}`{hint}", word.name)));
+                .push(Fault::new(word.spot, format!("there is no kind of {what} `{}`{hint}", shown(&word.name))));
         }
         found.map(|(_, kind)| (*kind, node))
     }
@@ -180,10 +180,13 @@ impl Loader<'_> {
         let sink =
             SinkConfig { name: key.name.clone(), spot: key.spot, kind, manifest, node, account, limits, was, enabled };
         let account = sink.named_account().map(|name| accounts.get(name));
-        if !matches!(account, Some(None))
-            && let Err(faults) = self.workshop().sink(&sink, account.flatten())
-        {
-            self.checker.faults.extend(faults);
+        if !matches!(account, Some(None)) {
+            match self.workshop().sink(&sink, account.flatten()) {
+                Ok(built) => {
+                    self.built.insert(sink.name.clone(), built);
+                }
+                Err(faults) => self.checker.faults.extend(faults),
+            }
         }
         Some(sink)
     }
