@@ -67,6 +67,9 @@ pub struct AccountKind {
     pub url: Option<&'static str>,
     /// The vendor's own limits.
     pub limits: Limits,
+    /// The zone in which the vendor's months turn and its times are meant, unless the account sets `time_zone`; `None`:
+    /// the config's.
+    pub zone: Option<&'static str>,
 }
 
 /// How much an account may be used.
