@@ -113,8 +113,7 @@ struct Parts {
 
 async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
     if let Some(folder) = config.store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|why| AppError::Folder { path: folder.display().to_string(), why })?;
+        std::fs::create_dir_all(folder).map_err(|why| AppError::Folder { path: folder.display().to_string(), why })?;
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
@@ -268,13 +267,15 @@ impl Bridge {
         });
         for (source, account, poller, wake) in self.pollers {
             let polling = PollLoop {
-                owner: format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()),
+                // The store's file is this process's alone: a restart takes its own lease over at once.
+                owner: "file".to_owned(),
                 source,
                 account,
                 poller,
                 store: Arc::clone(&self.parts.store),
                 broker: Arc::clone(&self.parts.broker),
                 journal: self.parts.journal.clone(),
+                halts: Arc::clone(&self.parts.halts),
                 clock: self.services.clock.clone(),
                 wake,
             };

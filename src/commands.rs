@@ -3,11 +3,16 @@
 use std::process::ExitCode;
 
 pub mod access;
+pub mod check;
+pub mod describe;
+pub mod init;
 pub mod look;
 pub mod operate;
 pub mod output;
 pub mod run;
+pub mod schema;
 pub mod send;
+pub mod test;
 
 /// How a command ended badly.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ pub mod model;
 pub mod names;
 mod parse;
 mod place;
+pub mod schema;
 mod store_file;
 mod suggest;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::connectors::{Page, PollError, Poller};
+use crate::deliver::halts::Halts;
 use crate::event::{Event, Malformed};
 use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
@@ -42,17 +43,19 @@ pub struct PollLoop {
     pub account: Option<String>,
     /// Asks for news.
     pub poller: Box<dyn Poller>,
-    /// Holds lease, cursor and suspensions.
+    /// Holds lease and cursor.
     pub store: Arc<dyn Store>,
     /// Takes the events.
     pub broker: Arc<dyn Broker>,
     /// Is told of every poll.
     pub journal: Arc<dyn Journal>,
+    /// What is stopped: the source or its account may be.
+    pub halts: Arc<Halts>,
     /// Tells the time and stamps the events.
     pub clock: Clock,
     /// Who polls: unique among the replicas and their restarts.
     pub owner: String,
-    /// Notified: poll now, or look whether a suspension is over.
+    /// Notified: poll now.
     pub wake: Arc<Notify>,
 }
 
@@ -145,17 +148,14 @@ impl PollLoop {
         if fence.is_none() {
             return Ok(Some(Next::StandBy));
         }
-        let now = self.clock.now();
-        let stops = |s: &Suspension| {
-            let this = match s.scope {
-                Scope::Source => s.name == self.source,
-                Scope::Account => self.account.as_ref() == Some(&s.name),
-                Scope::Sink | Scope::Route => false,
-            };
-            this && s.until.is_none_or(|until| until > now)
-        };
-        let suspended = self.store.suspensions().await?.iter().any(stops);
+        let suspended = self.halts.any(&self.scopes()).is_some();
         Ok(suspended.then_some(Next::Suspended))
+    }
+
+    /// What must not be stopped for this source to be polled.
+    fn scopes(&self) -> Vec<(Scope, &str)> {
+        let account = self.account.iter().map(|account| (Scope::Account, account.as_str()));
+        account.chain([(Scope::Source, self.source.as_str())]).collect()
     }
 
     async fn lease(&self) -> Result<Option<Fence>, StoreError> {
@@ -234,13 +234,8 @@ impl PollLoop {
     async fn suspend(&self, scope: Scope, name: &str, why: &str) -> Next {
         let suspension =
             Suspension { scope, name: name.to_owned(), why: why.to_owned(), since: self.clock.now(), until: None };
-        match self.store.suspend(suspension).await {
-            Ok(news) => {
-                if news {
-                    tracing::error!(source = %self.source, "the {} {name} is suspended until a person resumes it: {why}", scope.name());
-                }
-                Next::Suspended
-            }
+        match self.halts.suspend(suspension).await {
+            Ok(_) => Next::Suspended,
             Err(error) => {
                 tracing::warn!(source = %self.source, %error, "the {} {name} could not be suspended", scope.name());
                 Next::BackOff(None)

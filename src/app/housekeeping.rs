@@ -58,6 +58,9 @@ fn watch_disk(services: &Services, intake: &Intake) {
     let _ = (intake, LAST_PART);
     if free < least {
         let mib = free >> 20;
-        tracing::error!(free_mib = mib, "little disk space: the journal keeps no bodies, below a quarter of min_free webhooks get 503");
+        tracing::error!(
+            free_mib = mib,
+            "little disk space: the journal keeps no bodies, below a quarter of min_free webhooks get 503"
+        );
     }
 }

@@ -186,9 +186,7 @@ fn tell_route(route: &RouteJourney) -> Result {
             output::line(format!("  attempt {attempt} is due {}", output::time(*due)))
         }
         Some((Progress::Open { .. }, attempt)) => output::line(format!("  attempt {attempt} is under way")),
-        Some((Progress::Held { .. }, _)) => {
-            output::line("  held: see `dari dead list --held`, then `dari dead mark`")
-        }
+        Some((Progress::Held { .. }, _)) => output::line("  held: see `dari dead list --held`, then `dari dead mark`"),
         None if route.steps.is_empty() => output::line("  waits in the route's queue"),
         _ => Ok(()),
     }

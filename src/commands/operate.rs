@@ -122,6 +122,7 @@ pub enum SourceAction {
         /// Its name
         name: String,
     },
+    /// Stop, or let go on
     #[command(flatten)]
     Stop(StopAction),
 }
@@ -137,6 +138,7 @@ pub enum AccountAction {
         #[arg(long)]
         used: u64,
     },
+    /// Stop, or let go on
     #[command(flatten)]
     Stop(StopAction),
 }
@@ -188,7 +190,15 @@ fn list_dead(found: Vec<DeadView>) -> Result {
             let class = format!("{:?}", letter.class).to_lowercase();
             let event = output::short(&letter.event.id, 40);
             let attempts = letter.attempts.to_string();
-            [view.dead.id.to_string(), output::time(letter.at), letter.delivery.route, class, event, attempts, letter.reason]
+            [
+                view.dead.id.to_string(),
+                output::time(letter.at),
+                letter.delivery.route,
+                class,
+                event,
+                attempts,
+                letter.reason,
+            ]
         })
         .collect();
     output::table(["no", "since", "route", "class", "event", "attempts", "reason"], rows, "no dead letters")
@@ -339,7 +349,8 @@ pub async fn routes(args: StateArgs<StopAction>, place: &Where) -> Result {
                 Some(to) => format!("{} → {} {to}", r.from.join(", "), r.does.join("/")),
                 None => "no longer in the config".to_owned(),
             };
-            let queued = if r.waiting > 0 { format!("{} ({} wait)", r.queued, r.waiting) } else { r.queued.to_string() };
+            let queued =
+                if r.waiting > 0 { format!("{} ({} wait)", r.queued, r.waiting) } else { r.queued.to_string() };
             let oldest = r.oldest.map(output::time).unwrap_or_default();
             let enabled = r.enabled || r.to.is_none();
             [r.name, way, queued, oldest, r.dead.to_string(), r.held.to_string(), state(enabled, r.suspension.as_ref())]

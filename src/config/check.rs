@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::interpolate::Surroundings;
-use super::suggest::{did_you_mean, words};
-use crate::settings::{Fault, Field, Key, Kind, Need, Node, NodeValue, parse_duration, parse_size};
+use super::suggest::{did_you_mean, nearest, words};
+use crate::settings::{Fault, Field, Key, Kind, Need, Node, NodeValue, Spot, parse_duration, parse_size};
 use crate::template::mapping::Mapping;
 use crate::template::{CompileError, Expression, Template, template_spot};
 
@@ -21,6 +21,10 @@ pub(super) struct Checker<'a> {
     pub used: BTreeSet<String>,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// What is worth a word.
+    pub warnings: Vec<Fault>,
+    /// The values that `${…}` was replaced in, by place: what stood there, and what was put in.
+    filled: BTreeMap<Spot, Vec<(String, String)>>,
     /// What is wrong inside templates: the column is the string's plus the offset in its value.
     pub inside: Vec<Fault>,
 }
@@ -28,7 +32,22 @@ pub(super) struct Checker<'a> {
 impl<'a> Checker<'a> {
     /// Checks nothing yet.
     pub fn new(surroundings: Surroundings<'a>, accounts: &'a BTreeMap<String, &'static str>) -> Self {
-        Self { surroundings, accounts, used: BTreeSet::new(), faults: Vec::new(), inside: Vec::new() }
+        Self {
+            surroundings,
+            accounts,
+            used: BTreeSet::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            filled: BTreeMap::new(),
+            inside: Vec::new(),
+        }
+    }
+
+    /// Puts `${…}` back into a fault's words: what it stands for may be a secret.
+    pub fn unfill(&self, fault: &mut Fault) {
+        for (value, shown) in self.filled.get(&fault.spot).into_iter().flatten().filter(|(value, _)| value.len() > 2) {
+            fault.message = fault.message.replace(value, shown);
+        }
     }
 
     /// A fault at a value.
@@ -73,6 +92,9 @@ impl<'a> Checker<'a> {
 
     /// Checks one value under a key.
     pub fn value(&mut self, node: &mut Node, kind: &Kind, key: &str) {
+        if matches!(kind, Kind::Template | Kind::Expression | Kind::Mapping) {
+            self.warn_of_variables(node);
+        }
         match kind {
             Kind::Any => self.any(node),
             Kind::Template => self.template(node, key),
@@ -107,6 +129,19 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// `${…}` in a template is text, which may not be what was meant.
+    fn warn_of_variables(&mut self, node: &Node) {
+        match &node.value {
+            NodeValue::List(items) => items.iter().for_each(|item| self.warn_of_variables(item)),
+            NodeValue::Map(entries) => entries.iter().for_each(|(_, value)| self.warn_of_variables(value)),
+            NodeValue::Text(text) if text.contains("${") => {
+                let message = "`${…}` is not replaced in templates and expressions: it stays as it is";
+                self.warnings.push(Fault::new(node.spot, message));
+            }
+            _ => {}
+        }
+    }
+
     fn template(&mut self, node: &Node, key: &str) {
         match node.text().map(Template::compile) {
             Some(Ok(_)) => {}
@@ -130,7 +165,7 @@ impl<'a> Checker<'a> {
     fn list(&mut self, node: &mut Node, kind: &'static Kind, key: &str) {
         match &mut node.value {
             NodeValue::List(items) if items.is_empty() => {
-                self.fault(node, format!("`{key}` is empty; expected at least one"))
+                self.fault(node, format!("`{key}` is empty; expected at least one"));
             }
             NodeValue::List(items) => items.iter_mut().for_each(|item| self.value(item, kind, key)),
             NodeValue::Null => self.unfit(node, &Kind::List(kind), key),
@@ -163,18 +198,22 @@ impl<'a> Checker<'a> {
             if attempt.faults.is_empty() && attempt.inside.is_empty() {
                 *node = copy;
                 self.used.append(&mut attempt.used);
+                self.filled.append(&mut attempt.filled);
+                self.warnings.append(&mut attempt.warnings);
                 return;
             }
             attempts.push((kind, attempt));
         }
         // Of two mappings the one that was nearly written.
         let shaped = attempts.into_iter().filter(|(kind, _)| has_shape(node, kind));
-        match shaped.min_by_key(|(_, attempt)| attempt.faults.len() + attempt.inside.len()) {
-            Some((_, attempt)) => {
+        let nearest = shaped.min_by_key(|(_, attempt)| attempt.faults.len() + attempt.inside.len());
+        match nearest {
+            Some((_, attempt)) if matches!(node.value, NodeValue::Map(_) | NodeValue::List(_)) => {
                 self.faults.extend(attempt.faults);
                 self.inside.extend(attempt.inside);
+                self.filled.extend(attempt.filled);
             }
-            None => self.unfit(node, &Kind::Either(kinds), key),
+            _ => self.unfit(node, &Kind::Either(kinds), key),
         }
     }
 
@@ -199,42 +238,51 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Replaces `${…}`. The text as it stood in the file, which may be shown; `None` if it could not be replaced.
-    fn fill(&mut self, node: &mut Node, is_url: bool) -> Option<String> {
-        let NodeValue::Text(text) = &mut node.value else { return Some(node.text().unwrap_or_default().to_owned()) };
+    /// Replaces `${…}`; false if that cannot be done.
+    fn fill(&mut self, node: &mut Node, is_url: bool) -> bool {
+        let NodeValue::Text(text) = &mut node.value else { return true };
         match self.surroundings.fill(text, is_url) {
-            Ok(None) => Some(text.clone()),
-            Ok(Some(filled)) => Some(std::mem::replace(text, filled)),
+            Ok(None) => {}
+            Ok(Some(filled)) => {
+                let whole = (filled.text.clone(), std::mem::replace(text, filled.text));
+                self.filled.insert(node.spot, [vec![whole], filled.pieces].concat());
+            }
             Err(faults) => {
-                faults.into_iter().for_each(|message| self.faults.push(Fault::new(node.spot, message)));
-                None
+                self.faults.extend(faults.into_iter().map(|message| Fault::new(node.spot, message)));
+                return false;
             }
         }
+        true
     }
 
     fn scalar(&mut self, node: &mut Node, kind: &Kind, key: &str) {
-        let Some(shown) = self.fill(node, matches!(kind, Kind::Url)) else { return };
-        let filled = matches!(&node.value, NodeValue::Text(text) if *text != shown);
+        if !self.fill(node, matches!(kind, Kind::Url)) {
+            return;
+        }
         let fits = match (kind, &node.value) {
-            // A number or a word where text is wanted is taken as written; `true` is most often a slip.
+            // A number where text is wanted is taken as written; `true` is most often a slip.
             (Kind::Boolean, NodeValue::Boolean(_)) => true,
-            (Kind::Boolean, NodeValue::Text(text)) => filled && matches!(text.as_str(), "true" | "false"),
+            (Kind::Boolean, NodeValue::Text(text)) => {
+                self.filled.contains_key(&node.spot) && matches!(text.as_str(), "true" | "false")
+            }
             (_, NodeValue::Text(text) | NodeValue::Number(text)) => fits(kind, text),
             _ => false,
         };
-        if !fits {
-            let may_show = !matches!(kind, Kind::Secret | Kind::Url | Kind::Text);
-            let found = match &node.value {
-                NodeValue::Text(_) | NodeValue::Number(_) if may_show => format!("`{shown}`"),
-                NodeValue::Text(text) if text.is_empty() => "empty text".to_owned(),
-                _ => node.kind().to_owned(),
-            };
-            let hint = match kind {
-                Kind::Choice(words) => did_you_mean(&shown, words.iter().copied()),
-                _ => String::new(),
-            };
-            self.fault(node, format!("`{key}`: expected {}, found {found}{hint}", expected(kind)));
+        if fits {
+            return;
         }
+        let may_show = !matches!(kind, Kind::Secret | Kind::Url | Kind::Text);
+        let found = match &node.value {
+            NodeValue::Text(text) if text.is_empty() => "empty text".to_owned(),
+            NodeValue::Text(text) | NodeValue::Number(text) if may_show => format!("`{text}`"),
+            _ => node.kind().to_owned(),
+        };
+        let hint = match kind {
+            Kind::Choice(words) => nearest(node.text().unwrap_or_default(), words.iter().copied()),
+            _ => None,
+        };
+        let hint = hint.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+        self.fault(node, format!("`{key}`: expected {}, found {found}{hint}", expected(kind)));
     }
 
     fn unfit(&mut self, node: &Node, kind: &Kind, key: &str) {
@@ -244,13 +292,12 @@ impl<'a> Checker<'a> {
 
 fn fits(kind: &Kind, text: &str) -> bool {
     match kind {
-        Kind::Secret => !text.is_empty(),
+        Kind::Secret | Kind::Path => !text.is_empty(),
         Kind::Integer { min, max } => text.parse::<i64>().is_ok_and(|n| n >= *min && n <= *max),
         Kind::Number { min, max } => text.parse::<f64>().is_ok_and(|n| n >= *min && n <= *max),
         Kind::Duration => parse_duration(text).is_some(),
         Kind::Size => parse_size(text).is_some(),
         Kind::Url => url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()),
-        Kind::Path => !text.is_empty(),
         Kind::Zone => jiff::tz::TimeZone::get(text).is_ok(),
         Kind::Address => text.parse::<SocketAddr>().is_ok(),
         Kind::Choice(words) => words.contains(&text),

@@ -16,17 +16,26 @@ pub(super) struct Surroundings<'a> {
     pub dir: &'a Path,
 }
 
+/// A text with its `${…}` replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filled {
+    /// The text.
+    pub text: String,
+    /// What was put in, with the `${…}` it stands for.
+    pub pieces: Vec<(String, String)>,
+}
+
 impl Surroundings<'_> {
     /// Replaces every `${…}`; `$${` becomes `${`. `None` if there was nothing to replace. In a URL, what stands between
     /// `://` and `@` is percent-encoded.
     ///
     /// # Errors
     /// Every variable or file that is missing, in words. Never a value.
-    pub fn fill(&self, text: &str, is_url: bool) -> Result<Option<String>, Vec<String>> {
+    pub fn fill(&self, text: &str, is_url: bool) -> Result<Option<Filled>, Vec<String>> {
         if !text.contains("${") {
             return Ok(None);
         }
-        let (mut out, mut faults, mut rest) = (String::new(), Vec::new(), text);
+        let (mut out, mut pieces, mut faults, mut rest) = (String::new(), Vec::new(), Vec::new(), text);
         while let Some(at) = rest.find("${") {
             let (before, from) = rest.split_at(at);
             if let Some(before) = before.strip_suffix('$') {
@@ -43,15 +52,20 @@ impl Surroundings<'_> {
             let consumed = &text[..text.len() - from.len()];
             match self.look_up(inner) {
                 Ok(value) if is_url && in_userinfo(consumed, after) => {
-                    out.extend(utf8_percent_encode(&value, USERINFO));
+                    let encoded = utf8_percent_encode(&value, USERINFO).to_string();
+                    out.push_str(&encoded);
+                    pieces.extend([(encoded, format!("${{{inner}}}")), (value, format!("${{{inner}}}"))]);
                 }
-                Ok(value) => out.push_str(&value),
+                Ok(value) => {
+                    out.push_str(&value);
+                    pieces.push((value, format!("${{{inner}}}")));
+                }
                 Err(fault) => faults.push(fault),
             }
             rest = after;
         }
         out.push_str(rest);
-        if faults.is_empty() { Ok(Some(out)) } else { Err(faults) }
+        if faults.is_empty() { Ok(Some(Filled { text: out, pieces })) } else { Err(faults) }
     }
 
     fn look_up(&self, inner: &str) -> Result<String, String> {
@@ -93,7 +107,8 @@ mod tests {
             "EMPTY" => Some(String::new()),
             _ => None,
         };
-        Surroundings { env: &env, dir: Path::new("/nowhere") }.fill(text, is_url)
+        let filled = Surroundings { env: &env, dir: Path::new("/nowhere") }.fill(text, is_url)?;
+        Ok(filled.map(|filled| filled.text))
     }
 
     #[test]
@@ -143,9 +158,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
         let surroundings = Surroundings { env: &|_| None, dir: dir.path() };
-        assert_eq!(surroundings.fill("x${file:secret}", false), Ok(Some("xhunter2".to_owned())));
+        let fill = |text: &str| surroundings.fill(text, false).unwrap().unwrap().text;
+        assert_eq!(fill("x${file:secret}"), "xhunter2");
         let absolute = format!("${{file:{}}}", dir.path().join("secret").display());
-        assert_eq!(surroundings.fill(&absolute, false), Ok(Some("hunter2".to_owned())));
+        assert_eq!(fill(&absolute), "hunter2");
     }
 
     proptest::proptest! {

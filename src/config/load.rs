@@ -71,10 +71,18 @@ pub fn load_with(
         warnings: Vec::new(),
     };
     let mut config = loader.config(document.root.clone());
-    let mut faults = loader.checker.faults;
-    faults.extend(loader.checker.inside.into_iter().map(|fault| document.locate(fault)));
+    let checker = loader.checker;
+    let inside = checker.inside.iter().cloned().map(|fault| document.locate(fault));
+    let mut faults: Vec<Fault> = checker.faults.iter().cloned().chain(inside).collect();
+    for fault in &mut faults {
+        checker.unfill(fault);
+    }
     if !faults.is_empty() {
         return Err(Faults::new(file, faults));
+    }
+    config.warnings.extend(checker.warnings.iter().cloned().chain(document.cuts()));
+    for warning in &mut config.warnings {
+        checker.unfill(warning);
     }
     sort(&mut config.warnings);
     Ok(config)
@@ -94,15 +102,9 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// Builds the config as far as it can be built; it is whole if no fault was found.
     fn config(&mut self, mut root: Node) -> Config {
-        if root.value != NodeValue::Map(Vec::new()) && root.entries().is_empty() {
-            self.checker.fault(
-                &root,
-                format!("expected a mapping with `sources`, `sinks` and `routes`, found {}", root.kind()),
-            );
-        }
         let [accounts, tables, sources, sinks, routes] =
             ["accounts", "tables", "sources", "sinks", "routes"].map(|name| take(&mut root, name));
-        self.checker.object(&mut root, &[fields::TOP], "the config");
+        self.checker.object(&mut root, &[fields::TOP], "the file");
         let top = Settings::new(&root, fields::TOP);
         self.zone = top.text("time_zone").and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
 
@@ -152,8 +154,7 @@ impl Loader<'_> {
         let url = node.text().unwrap_or_default();
         let file = fields::store_file(self.dir, url);
         if file.is_none() && url.starts_with("postgres") {
-            self.checker
-                .fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
+            self.checker.fault(node, "a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`");
         } else if file.is_none() {
             self.checker.fault(node, fields::NO_STORE_FILE);
         }
@@ -203,8 +204,7 @@ impl Loader<'_> {
             None | Some((_, NodeValue::Null)) => Vec::new(),
             Some((_, NodeValue::Map(entries))) => {
                 for (key, _) in entries.iter().filter(|(key, _)| !is_name(&key.name)) {
-                    let message =
-                        format!("`{}` is no name of {what}; expected 1 to 63 of `a-z`, `0-9` and `-`", key.name);
+                    let message = format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", key.name);
                     self.checker.faults.push(Fault::new(key.spot, message));
                 }
                 entries

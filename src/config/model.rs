@@ -261,8 +261,8 @@ impl Default for RetryConfig {
         Self {
             first: Duration::from_secs(5),
             factor: 2.0,
-            max: Duration::from_secs(3_600),
-            give_up_after: Duration::from_secs(3 * 86_400),
+            max: Duration::from_hours(1),
+            give_up_after: Duration::from_hours(3 * 24),
         }
     }
 }

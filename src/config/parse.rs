@@ -38,16 +38,23 @@ impl Document {
         if at > 0 {
             fault.spot = scalar.place(&self.source, at);
         }
-        if self.is_cut(scalar) {
+        if self.comment(scalar).is_some() {
             fault.message += "; ` #` starts a comment and cut the value: quote it";
         }
         fault
     }
 
-    /// True if the scalar is unquoted and ends at a comment.
-    fn is_cut(&self, scalar: &Scalar) -> bool {
-        let after = self.source.get(scalar.range.end..).unwrap_or_default();
-        scalar.style == ScalarStyle::Plain && after.trim_start_matches([' ', '\t']).starts_with('#')
+    /// Warnings of unquoted values that end at a comment with a template in it.
+    pub fn cuts(&self) -> impl Iterator<Item = Fault> + '_ {
+        let is_template = |comment: &str| comment.contains("{{") && comment.contains("}}");
+        let cut = self.scalars.iter().filter(move |scalar| self.comment(scalar).is_some_and(is_template));
+        cut.map(|scalar| Fault::new(scalar.spot, "` #` starts a comment: quote the value if the rest belongs to it"))
+    }
+
+    /// The comment that an unquoted scalar ends at.
+    fn comment(&self, scalar: &Scalar) -> Option<&str> {
+        let line = self.source.get(scalar.range.end..)?.lines().next()?.trim_start_matches([' ', '\t']);
+        (scalar.style == ScalarStyle::Plain && line.starts_with('#')).then_some(line)
     }
 }
 
@@ -300,7 +307,9 @@ mod tests {
             }
             NodeValue::List(items) => {
                 writeln!(out, "{pad}list {line}:{column}").unwrap();
-                items.iter().for_each(|item| outline(item, depth + 1, out));
+                for item in items {
+                    outline(item, depth + 1, out);
+                }
             }
             NodeValue::Null => writeln!(out, "{pad}null {line}:{column}").unwrap(),
             NodeValue::Boolean(b) => writeln!(out, "{pad}{b} {line}:{column}").unwrap(),
@@ -317,7 +326,8 @@ mod tests {
                 out
             }
             Err(faults) => {
-                faults.iter().map(|f| format!("{}:{}: {}\n", f.spot.line, f.spot.column, f.message)).collect()
+                let line = |f: &Fault| format!("{}:{}: {}\n", f.spot.line, f.spot.column, f.message);
+                faults.iter().map(line).collect::<Vec<_>>().concat()
             }
         }
     }

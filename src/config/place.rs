@@ -30,7 +30,7 @@ impl Scalar {
                 walk.flow(self.style, at);
             }
             ScalarStyle::Literal | ScalarStyle::Folded => walk.block(self.style, at),
-            _ => walk.flow(self.style, at),
+            ScalarStyle::Plain => walk.flow(self.style, at),
         }
         walk.spot
     }
@@ -54,6 +54,11 @@ impl Walk {
             None => return,
         }
         self.next += 1;
+    }
+
+    /// How many of the next characters fit.
+    fn run(&self, fits: impl Fn(char) -> bool) -> usize {
+        self.chars[self.next..].iter().take_while(|c| fits(**c)).count()
     }
 
     fn skip_blanks(&mut self) {
@@ -84,7 +89,7 @@ impl Walk {
 
     /// Goes over blanks, breaks and blanks; how many characters of the value they are. `None` if there is no break.
     fn fold(&mut self) -> Option<usize> {
-        let blanks = (0..).take_while(|n| matches!(self.peek(*n), Some(' ' | '\t' | '\r'))).count();
+        let blanks = self.run(|c| matches!(c, ' ' | '\t' | '\r'));
         if self.peek(blanks) != Some('\n') {
             return None;
         }
@@ -99,11 +104,10 @@ impl Walk {
     /// How many characters of the file the next character of the value takes.
     fn width(&self, style: ScalarStyle) -> usize {
         match (style, self.peek(0), self.peek(1)) {
-            (ScalarStyle::SingleQuoted, Some('\''), _) => 2,
             (ScalarStyle::DoubleQuoted, Some('\\'), Some('x')) => 4,
             (ScalarStyle::DoubleQuoted, Some('\\'), Some('u')) => 6,
             (ScalarStyle::DoubleQuoted, Some('\\'), Some('U')) => 10,
-            (ScalarStyle::DoubleQuoted, Some('\\'), Some(_)) => 2,
+            (ScalarStyle::DoubleQuoted, Some('\\'), Some(_)) | (ScalarStyle::SingleQuoted, Some('\''), _) => 2,
             _ => 1,
         }
     }
@@ -113,7 +117,7 @@ impl Walk {
     fn block(&mut self, style: ScalarStyle, mut left: usize) {
         let indent = self.spot.column.saturating_sub(1);
         while left > 0 && self.peek(0).is_some() {
-            let breaks = (0..).take_while(|n| self.peek(*n) == Some('\n')).count();
+            let breaks = self.run(|c| c == '\n');
             if breaks == 0 {
                 self.step();
                 left -= 1;

@@ -23,6 +23,6 @@ pub fn store_path(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<P
     let text = node.text().unwrap_or_default();
     let faults = |list: Vec<String>| Faults::new(file, list.into_iter().map(|m| Fault::new(node.spot, m)).collect());
     let filled = Surroundings { env, dir }.fill(text, true).map_err(faults)?;
-    fields::store_file(dir, filled.as_deref().unwrap_or(text))
+    fields::store_file(dir, filled.as_ref().map_or(text, |filled| &filled.text))
         .ok_or_else(|| faults(vec![fields::NO_STORE_FILE.to_owned()]))
 }

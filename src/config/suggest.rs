@@ -3,12 +3,18 @@
 /// `; did you mean …?`, or what there is to choose from.
 pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = known.iter().map(|k| (strsim::damerau_levenshtein(word, k), *k)).min();
-    match near {
-        Some((distance, name)) if distance <= 1 + name.chars().count() / 4 => format!("; did you mean `{name}`?"),
-        Some(_) if known.len() <= 16 => format!("; expected {}", words(&known)),
-        _ => String::new(),
+    match nearest(word, known.iter().copied()) {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None if known.is_empty() || known.len() > 20 => String::new(),
+        None => format!("; expected {}", words(&known)),
     }
+}
+
+/// The known word that differs by a slip or two; `POST` for `post`.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let near = known.into_iter().map(|k| (strsim::damerau_levenshtein(&word, &k.to_lowercase()), k)).min()?;
+    (near.0 <= 1 + near.1.chars().count() / 4).then_some(near.1)
 }
 
 /// `` `a`, `b` or `c` ``.

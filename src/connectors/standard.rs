@@ -21,9 +21,7 @@ pub static MANIFEST: Manifest = Manifest {
             about: "A message came; the type is what the body's `type` says, and this where it says nothing.",
             sample: r#"{"type":"user.created","timestamp":"2026-01-01T00:00:00Z","data":{"id":"u-1","name":"김하나"}}"#,
         }],
-        build: |build| {
-            hook::Standard::build(&build.settings, &build.zone).map(|hook| SourceRole::Hook(Box::new(hook)))
-        },
+        build: |build| hook::Standard::build(&build.settings, &build.zone).map(|hook| SourceRole::Hook(Box::new(hook))),
     }],
     sinks: &[],
     sandbox: None,

@@ -2,7 +2,7 @@
 
 pub mod hook;
 
-use super::{EventDoc, Manifest, SourceKind, SourceRole, verify};
+use super::{EventDoc, Manifest, SourceKind, SourceRole};
 use crate::settings::{Field, Kind, Need};
 
 /// Stripe.

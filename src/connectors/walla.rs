@@ -2,8 +2,8 @@
 //!
 //! Walla has had three generations of APIs, and two are in use: the response API of its Enterprise plan (a client id and
 //! an API key), and the Open API v1 (one key). A source polls either for the responses of one form. What both leave
-//! unsaid is kept in one place each: [`response`] reads every shape a response is known to come in, [`cursor`] relies on
-//! nothing about the ends of a date range or the order of pages, [`client`] asks.
+//! unsaid is kept in one place each: `response.rs` reads every shape a response is known to come in, `cursor.rs` relies
+//! on nothing about the ends of a date range or the order of pages, `client.rs` asks.
 
 use crate::connectors::{AccountKind, Limits, Manifest};
 use crate::settings::{Fault, Field, Kind, Need, Settings};

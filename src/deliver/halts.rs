@@ -27,8 +27,15 @@ impl Halts {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     pub async fn load(store: Arc<dyn Store>, clock: Clock) -> Result<Self, StoreError> {
-        let now = store.suspensions().await?.into_iter().map(|s| ((s.scope, s.name.clone()), s)).collect();
-        Ok(Self { store, clock, now: RwLock::new(now), changed: watch::Sender::new(0) })
+        let stopped = store.suspensions().await?;
+        Ok(Self::new(store, clock, stopped))
+    }
+
+    /// An image of a store in which this is stopped.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Clock, stopped: Vec<Suspension>) -> Self {
+        let now = stopped.into_iter().map(|s| ((s.scope, s.name.clone()), s)).collect();
+        Self { store, clock, now: RwLock::new(now), changed: watch::Sender::new(0) }
     }
 
     /// Stops something. Durable when it returns; true if it was not stopped before.

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{RequestConfig, RetryConfig};
 use crate::event::{NewEvent, Payload, Received, Version};
 use crate::outcome::Verb;
-use crate::settings::{Key, Node, NodeValue, Spot};
+use crate::settings::{Node, Spot};
 use crate::template::Template;
 use crate::template::mapping::{FieldError, Mapping};
 
@@ -23,12 +23,7 @@ fn event(kind: &str, data: &Value) -> Event {
 }
 
 fn case(types: Option<&str>, when: Option<&str>, action: Action) -> CaseConfig {
-    let text = |name: &str, template: &str| {
-        let key = Key { name: name.into(), spot: Spot::default() };
-        (key, Node { spot: Spot::default(), value: NodeValue::Text(template.into()) })
-    };
-    let fields = vec![text("title", "{{ data.title }}"), text("id", "{{ subject }}")];
-    let map = Node { spot: Spot::default(), value: NodeValue::Map(fields) };
+    let map = Node::from(&json!({ "title": "{{ data.title }}", "id": "{{ subject }}" }));
     CaseConfig {
         types: types.map(|types| types.split(' ').map(str::to_owned).collect()),
         when: when.map(|when| Expression::compile(when).unwrap()),

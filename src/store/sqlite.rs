@@ -149,10 +149,8 @@ impl Store for SqliteStore {
     async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()> {
         let (source, under) = (source.to_owned(), fence.clone());
         let write = move |db: &_| leases::commit_cursor(db, &source, &under, &cursor);
-        match self.db.write("writing a cursor", write).await? {
-            true => Ok(()),
-            false => Err(StoreError::Fenced(fence.name.clone())),
-        }
+        let written = self.db.write("writing a cursor", write).await?;
+        if written { Ok(()) } else { Err(StoreError::Fenced(fence.name.clone())) }
     }
 
     async fn rename_cursor(&self, from: &str, to: Option<&str>) -> Result<()> {

@@ -129,7 +129,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
         } else if first == '\'' || first == '"' {
             (Word::Text, text_length(rest, first).unwrap_or(rest.len()))
         } else if first.is_ascii_digit() {
-            (Word::Number, run(rest, |c| c.is_ascii_alphanumeric() || c == '_'))
+            (Word::Number, number_length(rest))
         } else if first.is_alphabetic() || first == '_' {
             (Word::Name, run(rest, |c| c.is_alphanumeric() || c == '_' || is_mark(c)))
         } else if ["==", "!=", "<=", ">=", "//", "**"].iter().any(|sign| rest.starts_with(sign)) {
@@ -145,6 +145,17 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
 
 fn run(rest: &str, fits: impl Fn(char) -> bool) -> usize {
     rest.find(|c| !fits(c)).unwrap_or(rest.len())
+}
+
+/// A decimal point belongs to a number only between digits: `list.0.name` is a path.
+fn number_length(rest: &str) -> usize {
+    let whole = run(rest, |c| c.is_ascii_alphanumeric() || c == '_');
+    match rest[whole..].strip_prefix('.') {
+        Some(decimals) if decimals.starts_with(|c: char| c.is_ascii_digit()) => {
+            whole + 1 + run(decimals, |c| c.is_ascii_alphanumeric() || c == '_')
+        }
+        _ => whole,
+    }
 }
 
 /// Combining marks: part of a name in decomposed writing, as Hangul from some systems.
@@ -342,6 +353,7 @@ fn step_at(tokens: &[Token<'_>], at: usize) -> Option<(Step, usize)> {
     let next = tokens.get(at + 1)?;
     match (tokens.get(at)?.text, next.kind) {
         (".", Word::Name) => Some((Step::Key(next.text.to_owned()), 2)),
+        (".", Word::Number) => Some((Step::Index(next.text.parse().ok()?), 2)),
         ("[", Word::Text) if closes(tokens, at + 2) && !next.text.contains('\\') => {
             Some((Step::Key(next.text[1..next.text.len() - 1].to_owned()), 3))
         }

@@ -47,6 +47,8 @@ fn one_expression_keeps_its_type_and_a_longer_text_is_text() {
     assert_eq!(render("n={{ data.n }} {{ data.yes }} {{ data.list }}", data), r#""n=3 true [1,\"a\"]""#);
     assert_eq!(render("{{ data.n }}{{ data.n }}", data), r#""33""#);
     assert_eq!(render("plain", data), r#""plain""#);
+    assert_eq!(render("{{ data.list.1 }}{{ data.list[0] }}{{ data.list[-1] }}", data), r#""a1a""#);
+    assert_eq!(render("{{ data.이름.성 | upper }}/{{ data.이름.성 }}", r#"{"이름": {"성": "kim"}}"#), r#""KIM/kim""#);
 }
 
 #[test]
@@ -154,6 +156,7 @@ fn an_expression_says_no_with_its_operands() {
     assert_snapshot!(test("data.n > 'x'", data), @"no: data.n > 'x' (data.n is 42)");
     assert_snapshot!(test("data.category | upper == 'GENERAL' or data.n < 3", data), @"no: data.category | upper == 'GENERAL' or data.n < 3 (data.category is 'post', data.n is 42)");
     assert_snapshot!(test("data.n >= 1 and (data.category < 3)", data), @"no: data.n >= 1 and (data.category < 3) (data.n is 42, data.category is 'post')");
+    assert_snapshot!(test("data.category > 1.5", data), @"error: `>` compares text with a number in `data.category > 1.5 (data.category is 'post')`");
     assert_snapshot!(test("data.n >= 1 and data.category > 3", data), @"error: `>` compares text with a number in `data.n >= 1 and data.category > 3 (data.n is 42, data.category is 'post')`");
     assert_eq!(test("data.n > 3 and data.list | length > 0 and data.category < 'x'", data), "yes");
     assert_snapshot!(test("'b' in data.list", data), @r#"no: 'b' in data.list (data.list is ["a"])"#);

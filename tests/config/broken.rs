@@ -24,15 +24,18 @@ fn routes(yaml: &str) -> String {
 #[test]
 fn not_yaml() {
     assert_snapshot!(told("sources:\n  a: [1, 2\nroutes: {}\n"), @r"dari.yaml:3:7: not YAML: illegal placement of ':' indicator");
-    assert_snapshot!(told("sources:\n\ta: 1\n"), @"");
-    assert_snapshot!(told("- a\n- b\n"), @"");
+    assert_snapshot!(told("sources:\n\ta: 1\n"), @r"dari.yaml:2:2: not YAML: tabs disallowed within this context (block indentation); indent with spaces, not tabs");
+    assert_snapshot!(told("- a\n- b\n"), @r"dari.yaml:1:1: the file: expected a mapping, found a list");
 }
 
 #[test]
 fn an_unquoted_template() {
     assert_snapshot!(routes("  r:\n    from: signup\n    to: crm\n    do: create\n    map:\n      name: {{ data.name }}\n"), @r#"dari.yaml:17:14: a mapping as a key; an unquoted `{{` is that to YAML: quote the template, as "{{ … }}""#);
-    assert_snapshot!(routes("  r:\n    from: signup\n    to: crm\n    do: create\n    map:\n      name: {{ data.name }} & co\n"), @"");
-    assert_snapshot!(told("accounts:\n  a: { forms: { api_key: ${KEY} } }\n"), @"");
+    assert_snapshot!(routes("  r:\n    from: signup\n    to: crm\n    do: create\n    map:\n      name: {{ data.name }} & co\n"), @r#"
+    dari.yaml:17:14: a mapping as a key; an unquoted `{{` is that to YAML: quote the template, as "{{ … }}"
+    dari.yaml:17:29: not YAML: while scanning an anchor or alias, did not find expected alphabetic or numeric character; quote the template, as "{{ … }}": an unquoted `{` starts a mapping
+    "#);
+    assert_snapshot!(told("accounts:\n  a: { forms: { api_key: ${KEY} } }\n"), @r#"dari.yaml:2:27: not YAML: while parsing a flow mapping, did not find expected ',' or '}'; quote the value, as "${NAME}": within `{ }` and `[ ]` an unquoted `{` starts a mapping"#);
 }
 
 #[test]
@@ -55,7 +58,7 @@ sinks:
 routes:
   r: { form: s, to: t, do: creat, mapp: {} }
 "#), @r"
-    dari.yaml:2:1: unknown key `acounts` in the config; did you mean `accounts`?
+    dari.yaml:2:1: unknown key `acounts` in the file; did you mean `accounts`?
     dari.yaml:3:11: unknown key `hook` in `listen`; did you mean `hooks`?
     dari.yaml:5:8: there is no kind of account `form`; did you mean `forms`?
     dari.yaml:6:17: unknown key `api_kee` in account `b`; did you mean `api_key`?
@@ -74,7 +77,11 @@ fn duplicates() {
     dari.yaml:4:3: duplicate key `a`; it is already at 2:3
     dari.yaml:6:1: duplicate key `sinks`; it is already at 5:1
     ");
-    assert_snapshot!(told("sources:\n  a: { hook: { verify: none, was: b } }\n  b: { hook: { verify: none, was: c } }\n  d: { hook: { verify: none, was: c } }\n  e: { hook: { verify: none, was: C! } }\n"), @"");
+    assert_snapshot!(told("sources:\n  a: { hook: { verify: none, was: b } }\n  b: { hook: { verify: none, was: c } }\n  d: { hook: { verify: none, was: c } }\n  e: { hook: { verify: none, was: C! } }\n"), @r"
+    dari.yaml:2:35: `was`: `b` is still a name here; expected one that is gone
+    dari.yaml:4:35: `was`: `c` is already the former name of `b`
+    dari.yaml:5:35: `was`: expected a name, 1 to 63 of `a-z`, `0-9` and `-`
+    ");
 }
 
 #[test]
@@ -136,7 +143,7 @@ routes:
   r: {}
   s:
 "#), @r"
-    dari.yaml:3:3: `Acme` is no name of accounts; expected 1 to 63 of `a-z`, `0-9` and `-`
+    dari.yaml:3:3: `Acme` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`
     dari.yaml:4:16: expected either `api_key` or `open_api_key`
     dari.yaml:6:15: `account` is missing in source `a`; expected the name of an account of `forms`
     dari.yaml:6:15: `project` is missing in source `a`; expected text
@@ -253,7 +260,7 @@ fn what_a_sink_cannot_do() {
     dari.yaml:18:93: unknown key `updat` in `request`; did you mean `update`?
     dari.yaml:19:67: `do: sync` needs a `request` for each of `create`, `update` and `delete`
     dari.yaml:19:81: the name of a query parameter cannot be data, only its value
-    dari.yaml:19:104: `method`: expected `GET`, `POST`, `PUT`, `PATCH` or `DELETE`, found `post`; expected `GET`, `POST`, `PUT`, `PATCH` or `DELETE`
+    dari.yaml:19:104: `method`: expected `GET`, `POST`, `PUT`, `PATCH` or `DELETE`, found `post`; did you mean `POST`?
     dari.yaml:20:40: `do: create` needs a `map`: the record's fields
     ");
 }
@@ -362,5 +369,12 @@ sinks:
 "#,
     );
     assert!(!told.contains("hunter2") && !told.contains("p@ss"), "{told}");
-    assert_snapshot!(told, @"");
+    assert_snapshot!(told, @r"
+    dari.yaml:3:26: `api_key`: expected a secret as text, found a list
+    dari.yaml:3:49: `client_id`: expected text, found a mapping
+    dari.yaml:3:71: `url`: expected an http or https URL, found text
+    dari.yaml:5:26: there is no account `${KEY}` of `forms`; expected `a`
+    dari.yaml:5:55: `every`: expected a length of time, as `500ms`, `5s`, `1m`, `2h` or `35d`, found `${KEY}`
+    dari.yaml:7:21: `url`: expected an http or https URL, found text
+    ");
 }

@@ -1,13 +1,26 @@
 //! The config as a whole: what a good one comes to, and every fault of a bad one with its place.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    clippy::unnecessary_wraps,
+    clippy::needless_raw_string_hashes,
+    reason = "tests"
+)]
 
+mod any;
 mod broken;
 mod registry;
 mod whole;
 
+use std::sync::LazyLock;
+
 use dari::clock::Clock;
 use dari::config::{Config, Faults, load_with};
 use dari::connectors::client::Client;
+
+/// One for all: each reads the machine's CA certificates.
+static CLIENT: LazyLock<Client> = LazyLock::new(|| Client::new().expect("a client"));
 
 fn load_in(dir: &std::path::Path, yaml: &str) -> Result<Config, Faults> {
     let file = dir.join("dari.yaml");
@@ -18,7 +31,7 @@ fn load_in(dir: &std::path::Path, yaml: &str) -> Result<Config, Faults> {
         _ => None,
     };
     let clock = Clock::manual("2026-01-01T00:00:00Z".parse().expect("a time"));
-    load_with(registry::ALL, &file, &env, &Client::new().expect("a client"), &clock)
+    load_with(registry::ALL, &file, &env, &CLIENT, &clock)
 }
 
 /// Loads a config from a folder of its own.

@@ -144,7 +144,7 @@ struct Silent;
 #[async_trait]
 impl Poller for Silent {
     fn every(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(60)
+        std::time::Duration::from_mins(1)
     }
 
     async fn poll(&self, _: Option<&serde_json::Value>) -> Result<Page, PollError> {

@@ -25,7 +25,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.min_free, 512 << 20);
 }
 
-const WHOLE: &str = r#"
+pub const WHOLE: &str = r#"
 store: { url: "sqlite:///var/lib/dari.db" }
 listen: { hooks: "127.0.0.1:0", public: "https://bridge.example/", admin: { address: "0.0.0.0:81", token: "${KEY}" } }
 time_zone: Asia/Seoul
@@ -146,5 +146,26 @@ routes:
     dari.yaml:4:3: anybody can send to source `open`: its webhooks are not verified
     dari.yaml:5:3: no route takes events from source `lonely`
     dari.yaml:8:68: no event comes to this case: the one before it takes all
+    ");
+}
+
+#[test]
+fn what_yaml_or_a_template_takes_otherwise_is_a_warning() {
+    assert_snapshot!(told(r#"
+sources: { open: { hook: { verify: { path: { secrets: x } } } } }
+sinks: { erp: { http: { url: "http://localhost:1" } } }
+routes:
+  r:
+    from: open
+    to: erp
+    do: create
+    map:
+      text: Order #{{ data.no }}
+      cut: Order # {{ data.no }}
+      key: ["${KEY}"]
+"#), @r"
+    dari.yaml:10:13: ` #` starts a comment: quote the value if the rest belongs to it
+    dari.yaml:11:12: ` #` starts a comment: quote the value if the rest belongs to it
+    dari.yaml:12:13: `${…}` is not replaced in templates and expressions: it stays as it is
     ");
 }

@@ -104,6 +104,10 @@ impl Broker for Fake {
         Ok(Vec::new())
     }
 
+    async fn rename(&self, _from: &str, _to: &str) -> broker::Result<()> {
+        Ok(())
+    }
+
     async fn remove(&self, _: &str) -> broker::Result<u64> {
         Ok(0)
     }

@@ -7,7 +7,7 @@ use dari::connectors::{PollError, Poller};
 use dari::event::NewEvent;
 use serde_json::{Value, json};
 
-use crate::world::{Api, BOTH, World};
+use crate::world::{Api, BOTH, Between, World};
 
 /// A poller with the cursor that the loop would have committed.
 pub struct Driver {
@@ -150,7 +150,8 @@ async fn every_one_of_250_comes_once_and_in_order_while_new_ones_arrive_between_
             // The first three shift the pages of the window; the last is later than it.
             for (id, at) in [("x1", 100), ("x2", 50), ("x3", 200), ("x4", 300)] {
                 let at = world.at(at - 300);
-                between.push_back(json!({"id": id, "submitted_at": at, "answers": {"이름": "b"}}));
+                let submission = json!({"id": id, "submitted_at": at, "answers": {"이름": "b"}});
+                between.push_back(Between::Submit(submission));
             }
         }
         let mut driver = Driver::new(&world, api, &[("start", "all")]);
@@ -167,6 +168,23 @@ async fn every_one_of_250_comes_once_and_in_order_while_new_ones_arrive_between_
         let ids: BTreeSet<_> = events.iter().map(|e| e.subject.clone().unwrap()).collect();
         assert_eq!((events.len(), ids.len()), (254, 254), "{api:?}");
     }
+}
+
+#[tokio::test]
+async fn a_response_removed_between_two_pages_hides_no_other() {
+    let world = World::new().await;
+    for n in 0..250 {
+        let submission = json!({"id": format!("r{n:03}"), "submitted_at": world.at(n), "answers": {"이름": "a"}});
+        world.submit(submission).await;
+    }
+    world.advance(300);
+    // From the first page, once it was read: every later one moves up by a place.
+    world.front.between.lock().unwrap().extend([Between::Nothing, Between::Remove("r249")]);
+    let mut driver = Driver::new(&world, Api::Open, &[("start", "all")]);
+    let events = driver.pass().await.unwrap();
+    let came: BTreeSet<_> = events.iter().map(|e| e.subject.clone().unwrap()).collect();
+    let missed: Vec<_> = (0..249).map(|n| format!("r{n:03}")).filter(|id| !came.contains(id)).collect();
+    assert_eq!(missed, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -189,6 +207,16 @@ async fn a_long_past_is_read_in_windows_that_fit() {
         let stored = driver.cursor.as_ref().unwrap().to_string();
         assert!(stored.len() < 500, "what is older than the overlap is forgotten: {stored}");
     }
+}
+
+#[tokio::test]
+async fn more_than_a_windows_worth_at_one_time_is_read_all_the_same() {
+    let world = World::new().await;
+    for n in 0..1_050 {
+        world.submit(json!({"id": format!("r{n}"), "submitted_at": "2026-11-20T00:00:00Z", "answers": {}})).await;
+    }
+    let mut driver = Driver::new(&world, Api::Open, &[("start", "2026-11-01")]);
+    assert_eq!(driver.pass().await.unwrap().len(), 1_050);
 }
 
 #[tokio::test]

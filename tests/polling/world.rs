@@ -31,13 +31,20 @@ pub const BOTH: [Api; 2] = [Api::Response, Api::Open];
 /// An answer in place of the sandbox's: status, headers, body.
 pub type Canned = (StatusCode, Vec<(&'static str, String)>, String);
 
+/// What respondents and the form's owner do meanwhile.
+pub enum Between {
+    Nothing,
+    Submit(Value),
+    Remove(&'static str),
+}
+
 /// What happens before a request reaches the sandbox.
 #[derive(Default)]
 pub struct Front {
     /// Answers instead of the sandbox, one a request.
     pub canned: Mutex<VecDeque<Canned>>,
-    /// Submitted one before each page of responses that is asked for.
-    pub between: Mutex<VecDeque<Value>>,
+    /// Done one before each page of responses that is asked for.
+    pub between: Mutex<VecDeque<Between>>,
     /// The paths that were asked for, with their queries.
     pub asked: Mutex<Vec<String>>,
 }
@@ -137,9 +144,14 @@ async fn pass(State((front, sandbox)): State<(Arc<Front>, Router)>, request: Req
     let path = request.uri().to_string();
     let pages = path.ends_with("/search") || path.contains("dateRange");
     front.asked.lock().unwrap().push(path);
-    let submission = pages.then(|| front.between.lock().unwrap().pop_front()).flatten();
-    if let Some(submission) = submission {
-        post(&sandbox, "/_sandbox/responses", &submission).await;
+    let between = pages.then(|| front.between.lock().unwrap().pop_front()).flatten();
+    match between.unwrap_or(Between::Nothing) {
+        Between::Nothing => {}
+        Between::Submit(submission) => drop(post(&sandbox, "/_sandbox/responses", &submission).await),
+        Between::Remove(id) => {
+            let request = http::Request::delete(format!("/_sandbox/responses/{id}")).body(Body::empty()).unwrap();
+            assert_eq!(sandbox.clone().oneshot(request).await.unwrap().status(), StatusCode::OK);
+        }
     }
     let canned = front.canned.lock().unwrap().pop_front();
     match canned {

@@ -16,7 +16,7 @@ pub struct Rig {
     pub broker: Arc<dyn Broker>,
     pub clock: Clock,
     /// What must live as long: a folder, a container.
-    pub keep: Box<dyn Any + Send>,
+    pub _keep: Box<dyn Any + Send>,
 }
 
 impl Rig {

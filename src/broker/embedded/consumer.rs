@@ -55,7 +55,7 @@ impl EmbeddedConsumer {
             match serde_json::from_slice(&row.body) {
                 Ok(event) => self.ahead.push_back(Message { event: Arc::new(event), attempt: row.attempt, tag }),
                 Err(e) => {
-                    tracing::error!(queue = self.line.name, tag, error = %e, "a message cannot be read: it stays")
+                    tracing::error!(queue = self.line.name, tag, error = %e, "a message cannot be read: it stays");
                 }
             }
         }

@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn the_topic_is_the_type_and_the_resource_the_subject() {
         let order = read("orders/create", super::super::EVENTS[0].sample);
-        assert_eq!((order.kind.as_str(), order.subject.as_deref()), ("orders.create", Some("orders/820982911946154508")));
+        assert_eq!(
+            (order.kind.as_str(), order.subject.as_deref()),
+            ("orders.create", Some("orders/820982911946154508"))
+        );
         assert_eq!(order.version.unwrap().to_string(), "2026-01-01T00:00:00Z");
         assert_eq!(order.time.unwrap().to_string(), "2026-01-01T00:00:01.5Z");
         assert_eq!((order.id.as_deref(), order.body_repeats), (Some("w-1"), true));

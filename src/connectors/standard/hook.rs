@@ -76,7 +76,11 @@ mod tests {
     }
 
     fn read(prefix: &str, body: &str) -> NewEvent {
-        let pairs = [(format!("{prefix}-id"), "m-1"), (format!("{prefix}-timestamp"), "1767225600"), (format!("{prefix}-signature"), "v1,x")];
+        let pairs = [
+            (format!("{prefix}-id"), "m-1"),
+            (format!("{prefix}-timestamp"), "1767225600"),
+            (format!("{prefix}-signature"), "v1,x"),
+        ];
         let headers: HeaderMap = pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
         let (method, body) = (Method::POST, Bytes::copy_from_slice(body.as_bytes()));
         let request = HookRequest { method: &method, headers: &headers, query: "", path_secret: None, body: &body };
@@ -95,7 +99,10 @@ mod tests {
             assert!(!event.body_repeats);
         }
         let typed = read("webhook", r#"{"type":"user.created","timestamp":"2025-01-01T00:00:00Z"}"#);
-        assert_eq!((typed.kind.as_str(), typed.time.unwrap().to_string().as_str()), ("user.created", "2025-01-01T00:00:00Z"));
+        assert_eq!(
+            (typed.kind.as_str(), typed.time.unwrap().to_string().as_str()),
+            ("user.created", "2025-01-01T00:00:00Z")
+        );
         assert_eq!(read("webhook", r#"{"event_type":"ping"}"#).kind, "ping");
     }
 

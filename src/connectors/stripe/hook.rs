@@ -42,7 +42,8 @@ impl Hook for Stripe {
         let mut event = NewEvent::new(kind, data);
         event.id = Some(id);
         // A snapshot holds the object, a thin event only names it; some objects, as a balance, have no id.
-        event.subject = reading::id(&body["data"]["object"]["id"]).or_else(|| reading::id(&body["related_object"]["id"]));
+        event.subject =
+            reading::id(&body["data"]["object"]["id"]).or_else(|| reading::id(&body["related_object"]["id"]));
         event.time = reading::instant(&body["created"], &TimeZone::UTC);
         // Stripe promises no order of delivery, and a snapshot shows its object as of `created`.
         event.version = event.time.map(Version::Instant);

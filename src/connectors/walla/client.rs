@@ -23,7 +23,7 @@ use crate::connectors::{Answer, Call, PollError};
 const COOL_DOWN: Duration = Duration::from_mins(1);
 /// The most that the Open API gives in a page.
 const PAGE: u64 = 100;
-/// How many responses a window of the Open API may hold.
+/// How many responses a window of the Open API may hold, unless it is the narrowest.
 const MOST: u64 = 1_000;
 /// How often a window is read again because it changed while its pages were read.
 const PASSES: usize = 4;
@@ -197,7 +197,8 @@ impl Api {
         let (mut steady, mut count) = (true, None);
         for page in 1.. {
             let Some((list, total)) = self.page(window, page, PAGE).await? else { return Ok(None) };
-            if total > MOST {
+            // As many at one time, from an import perhaps, cannot be told apart by it: they are read in one go.
+            if total > MOST && window.span() > self.narrowest() {
                 return Ok(None);
             }
             steady &= *count.get_or_insert(total) == total;

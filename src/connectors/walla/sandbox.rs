@@ -3,9 +3,9 @@
 //! The form is project [`PROJECT`] of workspace [`WORKSPACE`], and form [`FORM`] of the Open API, which is served at the
 //! root and under `/open-api/v1`. The keys are [`CLIENT_ID`] with [`API_KEY`], and [`OPEN_API_KEY`].
 //!
-//! Respondents are played through three more paths: `POST /_sandbox/responses` with
+//! Respondents are played through more paths: `POST /_sandbox/responses` with
 //! `{ "id"?, "customer_key"?, "submitted_at"?, "answers": { label or column: value } }` submits a response, or changes
-//! the one with that id; `POST /_sandbox/questions` with `{ "column", "label", "type" }` adds or rewords a question;
+//! the one with that id, and `DELETE /_sandbox/responses/{id}` removes it; `POST /_sandbox/questions` with `{ "column", "label", "type" }` adds or rewords a question;
 //! `GET /_sandbox/state` shows everything.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use http::{HeaderMap, StatusCode, header};
@@ -63,6 +63,7 @@ pub fn router(clock: Clock) -> Router {
         .merge(open::router(&shared))
         .nest("/open-api/v1", open::router(&shared))
         .route("/_sandbox/responses", post(submit))
+        .route("/_sandbox/responses/{id}", delete(remove))
         .route("/_sandbox/questions", post(ask))
         .route("/_sandbox/state", get(state))
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))))
@@ -293,6 +294,14 @@ async fn submit(State(shared): State<Shared>, Json(submission): Json<Submission>
         submitted_at
     };
     Json(json!({"id": id, "submitted_at": submitted_at.to_string()})).into_response()
+}
+
+async fn remove(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    let mut form = shared.form();
+    match form.responses.iter().position(|response| response.id == id) {
+        Some(at) => Json(json!({"removed": form.responses.remove(at).id})).into_response(),
+        None => not_found(),
+    }
 }
 
 async fn ask(State(shared): State<Shared>, Json(question): Json<Question>) -> Json<Value> {

@@ -252,7 +252,9 @@ impl Source {
                 Found::TooMuch if window.span() > self.api.narrowest() => cursor.narrow(window),
                 Found::TooMuch => {
                     let Window { from, to } = window;
-                    return Err(stop(format!("the responses submitted from {from} to {to} take more than 1 MiB")));
+                    return Err(stop(format!(
+                        "the responses submitted from {from} to {to} take more than the 1 MiB that is read at once"
+                    )));
                 }
             }
         }

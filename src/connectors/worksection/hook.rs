@@ -29,7 +29,9 @@ impl Worksection {
         let (Some(action), Some(what), Some(id)) =
             (body["action"].as_str(), object["type"].as_str(), reading::id(&object["id"]))
         else {
-            return Err(Refusal::Malformed("this is no event of Worksection: action, object.type or object.id is missing".into()));
+            return Err(Refusal::Malformed(
+                "this is no event of Worksection: action, object.type or object.id is missing".into(),
+            ));
         };
         let done = match action {
             "post" => "created",
@@ -119,11 +121,15 @@ mod tests {
         let body = r#"[{"action":"post","object":{"type":"task","id":7},"date_added":"2021-01-02 10:16"},
                        {"action":"close","object":{"type":"task","id":"7"},"date_added":"2021-01-02 10:16"}]"#;
         let Reading::Events(events) = read(body).unwrap() else { panic!("events") };
-        let seen: Vec<_> = events.iter().map(|e| (e.kind.as_str(), e.subject.as_deref(), e.time.unwrap().to_string())).collect();
-        assert_eq!(seen, [
-            ("task.created", Some("task/7"), "2021-01-02T01:16:00Z".to_owned()),
-            ("task.closed", Some("task/7"), "2021-01-02T01:16:00Z".to_owned()),
-        ]);
+        let seen: Vec<_> =
+            events.iter().map(|e| (e.kind.as_str(), e.subject.as_deref(), e.time.unwrap().to_string())).collect();
+        assert_eq!(
+            seen,
+            [
+                ("task.created", Some("task/7"), "2021-01-02T01:16:00Z".to_owned()),
+                ("task.closed", Some("task/7"), "2021-01-02T01:16:00Z".to_owned()),
+            ]
+        );
         assert!(events.iter().all(|e| e.id.is_none() && e.version.is_none()));
     }
 

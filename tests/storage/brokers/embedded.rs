@@ -15,7 +15,7 @@ fn rig() -> Rig {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::system(1);
     let parts = Embedded::open(&folder.path().join("dari.db"), clock.clone()).expect("opens");
-    Rig { broker: parts.broker, clock, keep: Box::new(folder) }
+    Rig { broker: parts.broker, clock, _keep: Box::new(folder) }
 }
 
 #[tokio::test]

@@ -34,11 +34,13 @@ struct Shared {
     dropped: AtomicU64,
 }
 
+/// Where somebody waits to hear that everything so far is written.
+type Flush = oneshot::Sender<Result<()>>;
+
 #[derive(Debug, Default)]
 struct Buffer {
     records: Vec<Record>,
-    /// Those who wait until everything so far is written.
-    flushes: Vec<oneshot::Sender<Result<()>>>,
+    flushes: Vec<Flush>,
     ended: bool,
 }
 
@@ -110,7 +112,7 @@ impl Shared {
     }
 
     /// Waits for records and a while for more of them; `None` at the end, when all is written.
-    fn collect(&self) -> Option<(Vec<Record>, Vec<oneshot::Sender<Result<()>>>)> {
+    fn collect(&self) -> Option<(Vec<Record>, Vec<Flush>)> {
         let urgent = |b: &Buffer| b.ended || !b.flushes.is_empty() || b.records.len() >= AT_ONCE;
         let sleeping = |b: &mut Buffer| b.records.is_empty() && !urgent(b);
         let buffer = self.change.wait_while(self.lock(), sleeping).unwrap_or_else(PoisonError::into_inner);

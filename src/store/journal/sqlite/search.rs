@@ -24,6 +24,9 @@ pub fn events(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Lis
     if let Some(to) = filter.to {
         query.and("event.at < ?", Sql::Integer(micros(to)));
     }
+    if let Some(after) = filter.after {
+        query.and("event.seq > ?", Sql::Integer(after));
+    }
     if let Some(before) = filter.before {
         query.and("event.seq < ?", Sql::Integer(before));
     }
@@ -74,10 +77,8 @@ fn read_event(db: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
     let body: Option<String> = row.get("data")?;
     let stored = body.is_some();
     if let Some(text) = body {
-        event.data = match row.get("form")? {
-            true => Payload::Form(text),
-            false => Payload::json(text.as_bytes()).map_err(unreadable)?,
-        };
+        let form: bool = row.get("form")?;
+        event.data = if form { Payload::Form(text) } else { Payload::json(text.as_bytes()).map_err(unreadable)? };
     }
     let endings = endings(db, &row.get::<_, Vec<u8>>("key")?)?;
     Ok(Listed { seq: row.get("seq")?, event: Arc::new(event), body: stored, endings })

@@ -1,0 +1,133 @@
+//! Leases, cursors, suspensions, facts, names.
+
+use dari::outcome::{Scope, Verb};
+use dari::store::{DeadClass, Progress, StoreError, Suspension};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::{Rig, linked};
+
+pub async fn p9_one_owner_has_a_lease_at_a_time(rig: Rig) {
+    let store = &rig.store;
+    let first = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    assert_eq!(store.lease("poll", "b", 1_000, rig.now()).await.expect("asked"), None);
+    rig.clock.advance(SignedDuration::from_millis(999));
+    let renewed = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is its own");
+    assert_eq!(renewed, first, "a renewal is the same holder");
+    rig.clock.advance(SignedDuration::from_millis(1_000));
+    let second = store.lease("poll", "b", 1_000, rig.now()).await.expect("asked").expect("it ran out");
+    assert!(second.token > first.token);
+    assert!(store.lease("else", "a", 1_000, rig.now()).await.expect("asked").is_some());
+    store.release(first).await.expect("too late, and no matter");
+    assert_eq!(store.lease("poll", "a", 1_000, rig.now()).await.expect("asked"), None, "it is still the other's");
+    store.release(second.clone()).await.expect("released");
+    let third = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    assert!(third.token > second.token, "tokens rise for ever");
+}
+
+pub async fn p9_a_cursor_is_written_under_the_newest_lease_alone(rig: Rig) {
+    let store = &rig.store;
+    let old = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    store.commit_cursor("signup", &old, json!({"at": 1})).await.expect("committed");
+    rig.clock.advance(SignedDuration::from_secs(2));
+    store.commit_cursor("signup", &old, json!({"at": 2})).await.expect("nobody has taken it over");
+    let new = store.lease("poll", "b", 1_000, rig.now()).await.expect("asked").expect("it ran out");
+    let fenced = store.commit_cursor("signup", &old, json!({"at": 3})).await.expect_err("it is another's");
+    assert!(matches!(fenced, StoreError::Fenced(name) if name == "poll"));
+    assert_eq!(store.cursor("signup").await.expect("read"), Some(json!({"at": 2})));
+    let digits: Value = serde_json::from_str(r#"{"at": 12345678901234567890123}"#).expect("JSON");
+    store.commit_cursor("signup", &new, digits.clone()).await.expect("committed");
+    assert_eq!(store.cursor("signup").await.expect("read"), Some(digits));
+    store.release(new.clone()).await.expect("released");
+    store.commit_cursor("signup", &new, json!(4)).await.expect_err("it was given back");
+}
+
+pub async fn a_cursor_is_renamed_or_forgotten(rig: Rig) {
+    let store = &rig.store;
+    let fence = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    store.commit_cursor("old", &fence, json!(1)).await.expect("committed");
+    store.rename_cursor("old", Some("new")).await.expect("renamed");
+    assert_eq!(store.cursor("old").await.expect("read"), None);
+    assert_eq!(store.cursor("new").await.expect("read"), Some(json!(1)));
+    store.rename_cursor("new", None).await.expect("forgotten");
+    assert_eq!(store.cursor("new").await.expect("read"), None);
+}
+
+pub async fn people_are_told_once_of_a_suspension(rig: Rig) {
+    let store = &rig.store;
+    let suspension = |why: &str, hours: Option<i64>| Suspension {
+        scope: Scope::Sink,
+        name: "crm".into(),
+        why: why.into(),
+        since: rig.now(),
+        until: hours.map(|hours| rig.now() + SignedDuration::from_hours(hours)),
+    };
+    let listed = async || store.suspensions().await.expect("listed");
+    assert!(store.suspend(suspension("quota", Some(2))).await.expect("suspended"));
+    assert!(!store.suspend(suspension("earlier", Some(1))).await.expect("suspended"));
+    assert_eq!(listed().await, [suspension("quota", Some(2))]);
+    assert!(!store.suspend(suspension("later", Some(3))).await.expect("suspended"));
+    assert_eq!(listed().await, [suspension("later", Some(3))]);
+    assert!(!store.suspend(suspension("credentials", None)).await.expect("suspended"));
+    assert!(!store.suspend(suspension("quota", Some(9))).await.expect("suspended"));
+    assert_eq!(listed().await, [suspension("credentials", None)], "no time outlasts a person's word");
+    assert!(!store.resume(Scope::Account, "crm").await.expect("asked"));
+    assert!(store.resume(Scope::Sink, "crm").await.expect("resumed"));
+    assert!(!store.resume(Scope::Sink, "crm").await.expect("asked"));
+    assert!(listed().await.is_empty());
+}
+
+pub async fn facts_are_kept(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(store.fact("id").await.expect("read"), None);
+    store.set_fact("id", json!("abc")).await.expect("kept");
+    store.set_fact("id", json!({"n": [1, null]})).await.expect("kept");
+    assert_eq!(store.fact("id").await.expect("read"), Some(json!({"n": [1, null]})));
+}
+
+pub async fn a_renamed_route_keeps_what_it_knows(rig: Rig) {
+    let mut done = rig.case("1", "k");
+    let mut settlement = rig.settlement(&done, super::done());
+    settlement.new_link = Some(linked("r-1", done.event.received));
+    rig.settle(settlement).await;
+    let held = rig.case("2", "k");
+    let id = rig.bury(&held, DeadClass::Held).await;
+    rig.store.rename_route("route", "renamed").await.expect("renamed");
+
+    assert_eq!(rig.standing(&done).await.entry, None);
+    assert_eq!(rig.store.link_count("route").await.expect("counted"), 0);
+    assert_eq!(rig.store.link_count("renamed").await.expect("counted"), 1);
+    done.route = "renamed".into();
+    let standing = rig.standing(&done).await;
+    assert!(standing.entry.is_some());
+    assert_eq!(standing.link, Some(linked("r-1", done.event.received)));
+    let letter = rig.store.dead_letter(id).await.expect("read").expect("it is there").letter;
+    assert_eq!(letter.delivery.route, "renamed");
+    let mut later = rig.case("3", "k");
+    later.route = "renamed".into();
+    let ahead = rig.standing(&later).await.ahead.expect("what was held still is");
+    assert_eq!(ahead.progress, Progress::Held { verb: Verb::Create });
+}
+
+pub async fn a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge(rig: Rig) {
+    let old = rig.case("1", "k");
+    let mut settlement = rig.settlement(&old, super::done());
+    settlement.new_link = Some(linked("old", old.event.received));
+    rig.settle(settlement).await;
+    let other = rig.case("2", "other");
+    let mut settlement = rig.settlement(&other, super::done());
+    settlement.new_link = Some(linked("other", other.event.received));
+    rig.settle(settlement).await;
+    let mut new = rig.case("3", "k");
+    new.route = "renamed".into();
+    let mut settlement = rig.settlement(&new, super::done());
+    settlement.new_link = Some(linked("new", new.event.received));
+    rig.settle(settlement).await;
+
+    rig.store.rename_route("route", "renamed").await.expect("renamed");
+    assert_eq!(rig.standing(&new).await.link, Some(linked("new", new.event.received)));
+    assert_eq!(rig.store.link_count("renamed").await.expect("counted"), 2);
+    let moved = super::Case { route: "renamed".into(), ..old };
+    assert!(rig.standing(&moved).await.entry.is_some());
+    rig.store.rename_route("nobody", "renamed").await.expect("nothing to rename is no error");
+}
