@@ -19,6 +19,8 @@ mod record;
 pub use links::{Resolution, is_stale, resolve};
 pub use record::{RenderedOperation, render};
 
+pub use crate::template::mapping::NAMES;
+
 /// The longest link key, in bytes.
 pub const MAX_KEY: usize = 1024;
 

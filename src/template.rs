@@ -127,6 +127,14 @@ impl Expression {
         self.0.source()
     }
 
+    /// Refuses names that the context will never have: as a missing field they would pass as an answer.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place of the first.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), CompileError> {
+        self.0.unknown(known).map_or(Ok(()), |(name, at)| Err(unknown_name(name, at, known)))
+    }
+
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
@@ -221,6 +229,33 @@ impl Template {
         }
     }
 
+    /// Refuses names that the context will never have. Those of a template with blocks are not looked at: it can make
+    /// its own.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place of the first.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), CompileError> {
+        let unknown = match &self.body {
+            Body::Single(code) => code.unknown(known),
+            Body::Parts(parts) => parts.iter().find_map(|part| match part {
+                Part::Value(code) => code.unknown(known),
+                Part::Literal(_) => None,
+            }),
+            Body::Blocks(_) => None,
+        };
+        let Some((name, at)) = unknown else { return Ok(()) };
+        Err(unknown_name(name, at, known))
+    }
+
+    /// The tables that it looks values up in, each with its place in characters.
+    #[must_use]
+    pub fn tables(&self) -> Vec<(String, usize)> {
+        let tokens = scan::tokens(&self.source);
+        let name = |text: &str| text.trim_matches(['\'', '"']).to_owned();
+        let place = |at: usize| engine::characters(&self.source, at);
+        scan::tables(&tokens).iter().map(|token| (name(token.text), place(token.at))).collect()
+    }
+
     /// The template, as written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -273,6 +308,14 @@ impl Template {
     fn error(&self, message: String) -> RenderError {
         RenderError { message, expression: self.source.clone() }
     }
+}
+
+fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
+    let message = match name {
+        "lookup" | "links" => format!("`{name}` does not work yet"),
+        _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
+    };
+    CompileError { message, at }
 }
 
 /// What is wrong with the source of a request path, and at which byte.

@@ -48,9 +48,9 @@ pub fn test(args: &TestArgs) -> super::Result {
     let report = run_all(&config, &client, &clock)
         .map_err(|faults| CommandError::Config(Faults::new(&config.file, faults).to_string()))?;
     if args.json {
-        output::json(&report.json())?
+        output::json(&report.json())?;
     } else {
-        output::line(&report)?
+        output::line(&report)?;
     }
     match report.failed() {
         0 => Ok(()),

@@ -20,18 +20,22 @@ const MAX_HEADERS: usize = 48;
 const MAX_HEADER: usize = 1_024;
 
 /// The body of a request by its media type: JSON (also `…+json`, or without a type) or a form. A request without a
-/// body, as a GET, is its query.
+/// body, as a GET, is its query. As it was sent, and as the value it stands for.
 ///
 /// # Errors
 /// [`Refusal::Unsupported`] for another media type, [`Refusal::Malformed`] for broken JSON or a form that is no text.
-pub fn payload(request: &HookRequest<'_>) -> Result<Payload, Refusal> {
+pub fn payload(request: &HookRequest<'_>) -> Result<(Payload, Value), Refusal> {
     if request.body.is_empty() && !request.query.is_empty() {
-        return Ok(Payload::Form(request.query.to_owned()));
+        return Ok(form(request.query.to_owned()));
     }
     let media = text(request.headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
-        "application/x-www-form-urlencoded" => form(request.body).map(Payload::Form),
+        "application/x-www-form-urlencoded" => {
+            let text = std::str::from_utf8(request.body);
+            let text = text.map_err(|_| Refusal::Malformed("the form is not UTF-8".to_owned()))?;
+            Ok(form(text.to_owned()))
+        }
         "" | "application/json" | "text/json" => json(request.body),
         other if other.ends_with("+json") => json(request.body),
         other => Err(Refusal::Unsupported(format!(
@@ -40,17 +44,20 @@ pub fn payload(request: &HookRequest<'_>) -> Result<Payload, Refusal> {
     }
 }
 
-/// JSON text, kept byte for byte, that can be read as a value later: not nested deeper than 128 levels.
+/// JSON text, kept byte for byte, and its value. Text nested deeper than 128 levels is none: nobody could read it later.
 ///
 /// # Errors
 /// [`Refusal::Malformed`].
-pub fn json(text: &[u8]) -> Result<Payload, Refusal> {
-    serde_json::from_slice::<Value>(text).map_err(|e| Refusal::Malformed(format!("the body is not JSON: {e}")))?;
-    Payload::json(text).map_err(|e| Refusal::Malformed(e.to_string()))
+pub fn json(text: &[u8]) -> Result<(Payload, Value), Refusal> {
+    let value = serde_json::from_slice(text).map_err(|e| Refusal::Malformed(format!("the body is not JSON: {e}")))?;
+    let payload = Payload::json(text).map_err(|e| Refusal::Malformed(e.to_string()))?;
+    Ok((payload, value))
 }
 
-fn form(body: &[u8]) -> Result<String, Refusal> {
-    std::str::from_utf8(body).map(str::to_owned).map_err(|_| Refusal::Malformed("the form is not UTF-8".to_owned()))
+fn form(text: String) -> (Payload, Value) {
+    let payload = Payload::Form(text);
+    let value = payload.value();
+    (payload, value)
 }
 
 /// The items of a JSON array, byte for byte; `None` if it is no array.
@@ -189,7 +196,7 @@ pub fn epoch(text: &str) -> Option<Timestamp> {
     if number < 0 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let micros: i64 = format!("{:0<6.6}", fraction).parse().ok()?;
+    let micros: i64 = format!("{fraction:0<6.6}").parse().ok()?;
     Timestamp::from_microsecond(number.checked_mul(1_000_000)?.checked_add(micros)?).ok()
 }
 
@@ -201,6 +208,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(media: &str, body: &[u8], query: &str) -> Result<Payload, Refusal> {
+        read_both(media, body, query).map(|(payload, _)| payload)
+    }
+
+    fn read_both(media: &str, body: &[u8], query: &str) -> Result<(Payload, Value), Refusal> {
         let mut headers = HeaderMap::new();
         if !media.is_empty() {
             headers.insert("content-type", media.parse().unwrap());
@@ -235,13 +246,13 @@ mod tests {
 
     #[test]
     fn items_keep_their_bytes() {
-        let payload = json(br#"{"d": {"x": [ {"n":1.10} , 12345678901234567890123, "\u00e9" ]}}"#).unwrap();
+        let payload = json(br#"{"d": {"x": [ {"n":1.10} , 12345678901234567890123, "\u00e9" ]}}"#).unwrap().0;
         let items = items_at(&payload, &["d", "x"]).unwrap().unwrap();
         let texts: Vec<&[u8]> = items.iter().map(Payload::bytes).collect();
         assert_eq!(texts, [&br#"{"n":1.10}"#[..], b"12345678901234567890123", br#""\u00e9""#]);
         assert!(items_at(&payload, &["d", "y"]).unwrap().is_none());
         assert!(super::items(&payload).unwrap().is_none());
-        let many = json(format!("[{}0]", "0,".repeat(MAX_ITEMS)).as_bytes()).unwrap();
+        let many = json(format!("[{}0]", "0,".repeat(MAX_ITEMS)).as_bytes()).unwrap().0;
         insta::assert_snapshot!(super::items(&many).unwrap_err(), @"the request has 1001 items, at most 1000 are allowed");
     }
 

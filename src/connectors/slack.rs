@@ -10,6 +10,7 @@ use crate::settings::{Fault, Field, Kind, Need, Settings};
 use crate::template::Escape;
 
 mod answer;
+pub mod hook;
 mod message;
 pub mod sandbox;
 mod sink;
@@ -19,7 +20,7 @@ pub static MANIFEST: Manifest = Manifest {
     name: "slack",
     title: "Slack",
     about: "Posts, changes and deletes messages, and answers them in threads, as a bot (scope chat:write; it must be a \
-            member of the channel) or posts through an incoming webhook. What is interpolated into texts is escaped. \
+            member of the channel) or posts through an incoming webhook; receives events, slash commands and interactions. What is interpolated into texts is escaped. \
             Slack has no key by which it knows a repetition, so a post without an answer waits for a person.",
     account: Some(AccountKind {
         fields: ACCOUNT,
@@ -29,7 +30,7 @@ pub static MANIFEST: Manifest = Manifest {
         limits: Limits { rate: Some(1.0), concurrency: None, monthly: None },
         zone: None,
     }),
-    sources: &[],
+    sources: &[hook::KIND],
     sinks: &[SINK],
     sandbox: Some(sandbox::router),
 };

@@ -298,15 +298,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn faults(json: serde_json::Value) -> String {
-        let faults = Verify::build(&Node::from(&json)).expect_err("faults");
+    fn faults(json: &serde_json::Value) -> String {
+        let faults = Verify::build(&Node::from(json)).expect_err("faults");
         faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn every_scheme_is_built_from_the_config() {
-        let built = |json| Verify::build(&Node::from(&json)).expect("builds");
-        let Verify::Hmac(keyed) = built(json!({"hmac": {
+        let built = |json: &serde_json::Value| Verify::build(&Node::from(json)).expect("builds");
+        let Verify::Hmac(keyed) = built(&json!({"hmac": {
             "header": "X-Sig", "algorithm": "sha512", "encoding": "base64", "prefix": "s=",
             "timestamp": {"header": "X-Time", "tolerance": "1m"}, "signed": "{{ timestamp }}.{{ body }}", "secrets": ["a", "b"],
         }})) else {
@@ -314,36 +314,36 @@ mod tests {
         };
         assert_eq!((keyed.algorithm, keyed.encoding, keyed.secrets.len()), (Algorithm::Sha512, Encoding::Base64, 2));
         assert_eq!(keyed.window.expect("a window").tolerance, 60);
-        let plain = built(json!({"hmac": {"header": "X-Sig", "secrets": "a"}}));
+        let plain = built(&json!({"hmac": {"header": "X-Sig", "secrets": "a"}}));
         assert!(plain.body_repeats() && plain.header().is_some_and(|name| name == "x-sig"));
-        assert!(matches!(built(json!({"bearer": {"tokens": ["t"]}})), Verify::Bearer(all) if all.len() == 1));
-        assert!(matches!(built(json!({"basic": {"users": {"u": "p"}}})), Verify::Basic(all) if all[0].0 == "u"));
+        assert!(matches!(built(&json!({"bearer": {"tokens": ["t"]}})), Verify::Bearer(all) if all.len() == 1));
+        assert!(matches!(built(&json!({"basic": {"users": {"u": "p"}}})), Verify::Basic(all) if all[0].0 == "u"));
         assert!(
-            matches!(built(json!({"header": {"name": "X-Key", "values": "k"}})), Verify::Header(name, _) if name == "x-key")
+            matches!(built(&json!({"header": {"name": "X-Key", "values": "k"}})), Verify::Header(name, _) if name == "x-key")
         );
-        assert!(matches!(built(json!({"path": {"secrets": ["s"]}})), Verify::Path(_)));
-        assert!(matches!(built(json!("none")), Verify::None));
+        assert!(matches!(built(&json!({"path": {"secrets": ["s"]}})), Verify::Path(_)));
+        assert!(matches!(built(&json!("none")), Verify::None));
     }
 
     #[test]
     fn what_would_accept_everybody_or_nobody_is_refused() {
-        insta::assert_snapshot!(faults(json!({"bearer": {"tokens": []}})), @"`tokens` is empty: nothing would be accepted");
-        insta::assert_snapshot!(faults(json!({"path": {"secrets": ["a", ""]}})), @"this secret is empty: anybody would know it");
-        insta::assert_snapshot!(faults(json!({"basic": {"users": {"a:b": "", "c": "d"}}})), @"
+        insta::assert_snapshot!(faults(&json!({"bearer": {"tokens": []}})), @"`tokens` is empty: nothing would be accepted");
+        insta::assert_snapshot!(faults(&json!({"path": {"secrets": ["a", ""]}})), @"this secret is empty: anybody would know it");
+        insta::assert_snapshot!(faults(&json!({"basic": {"users": {"a:b": "", "c": "d"}}})), @"
         this secret is empty: anybody would know it
         the name of a user cannot have a colon: Basic authentication ends it there
         ");
-        insta::assert_snapshot!(faults(json!({"hmac": {"header": "a b", "signed": "{{ nope }}", "secrets": []}})), @r#"
+        insta::assert_snapshot!(faults(&json!({"hmac": {"header": "a b", "signed": "{{ nope }}", "secrets": []}})), @r#"
         "a b" is no name of a header
         `nope` is unknown here, only `timestamp` and `body` can be signed
         `secrets` is empty: nothing would be accepted
         "#);
         insta::assert_snapshot!(
-            faults(json!({"hmac": {"header": "a", "timestamp": {"header": "b"}, "secrets": ["s"]}})),
+            faults(&json!({"hmac": {"header": "a", "timestamp": {"header": "b"}, "secrets": ["s"]}})),
             @"the timestamp is not signed, so it protects nothing: put `{{ timestamp }}` into `signed`"
         );
         insta::assert_snapshot!(
-            faults(json!({"hmac": {"header": "a", "signed": "{{ timestamp }}{{ body }}", "secrets": ["s"]}})),
+            faults(&json!({"hmac": {"header": "a", "signed": "{{ timestamp }}{{ body }}", "secrets": ["s"]}})),
             @"`{{ timestamp }}` is signed, but no header is named for it: add `timestamp: { header: … }`"
         );
     }

@@ -10,6 +10,7 @@ use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 mod client;
 mod cursor;
+pub mod hook;
 mod questions;
 mod response;
 pub mod sandbox;
@@ -30,7 +31,7 @@ pub static MANIFEST: Manifest = Manifest {
         limits: Limits { rate: Some(6_000.0 / 3_600.0), concurrency: None, monthly: None },
         zone: None,
     }),
-    sources: &[source::KIND],
+    sources: &[source::KIND, hook::KIND],
     sinks: &[],
     sandbox: Some(sandbox::router),
 };

@@ -7,8 +7,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::connectors::{HookAnswer, Refusal};
+use crate::problem::problem;
 
-/// A problem document (RFC 9457).
+/// Why a request is not taken: becomes a problem document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The status.
@@ -48,15 +49,7 @@ impl From<Refusal> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = json!({
-            // RFC 9457: with `about:blank` the title is the status in words.
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], document.to_string()).into_response();
+        let mut response = problem(self.status, &self.detail);
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
             // Rounded up: who comes back earlier is refused again.

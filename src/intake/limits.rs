@@ -39,7 +39,7 @@ impl Default for Limits {
             headers: 100,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(20),
-            connection_time: Duration::from_secs(600),
+            connection_time: Duration::from_mins(10),
             connections: 1_024,
             requests: 256,
             rate: NonZeroU32::new(2_000),

@@ -98,12 +98,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         () = stop.cancelled() => None,
         () = tokio::time::sleep(limits.connection_time) => None,
     };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(limits.drain, connection).await
-        }
+    let ended = if let Some(ended) = ended {
+        Ok(ended)
+    } else {
+        connection.as_mut().graceful_shutdown();
+        tokio::time::timeout(limits.drain, connection).await
     };
     match ended {
         Ok(Ok(())) => {}

@@ -49,7 +49,10 @@ impl Code {
             .map_err(|error| engine::compile_error(&error, whole, base))?;
         let tokens = scan::tokens(source);
         engine::check_names(&tokens, whole, base)?;
-        let (paths, plain) = scan::paths(source, &tokens);
+        let (mut paths, plain) = scan::paths(source, &tokens);
+        for path in &mut paths {
+            path.at = engine::characters(whole, base + path.at);
+        }
         Ok(Self {
             source: source.trim().to_owned(),
             compiled: Arc::new(compiled),
@@ -57,6 +60,12 @@ impl Code {
             plain,
             comparisons: scan::comparisons(source, &tokens).into(),
         })
+    }
+
+    /// The first name at the start of a path that is not known, and where in the whole template it stands, in characters.
+    pub(super) fn unknown<'a>(&'a self, known: &[&str]) -> Option<(&'a str, usize)> {
+        let path = self.paths.iter().find(|path| !known.contains(&path.root.as_str()))?;
+        Some((&path.root, path.at))
     }
 
     /// The expression, as written.

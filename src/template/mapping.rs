@@ -8,14 +8,15 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::value::{self, MAX_OUTPUT};
-use super::{Expression, RenderError, Rendered, Template, Verdict, template_spot};
-use crate::settings::{Fault, Key, Node, NodeValue};
+use super::{CompileError, Expression, RenderError, Rendered, Template, Verdict, template_spot};
+use crate::settings::{Fault, Key, Node, NodeValue, Spot};
 use crate::template::{Context, Escape};
 
 /// A compiled `map`.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     fields: Vec<(String, Tree)>,
+    tables: Vec<(String, Spot)>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,13 +65,14 @@ impl Mapping {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
         }
-        let mut faults = Vec::new();
-        let fields = compile_entries(node.entries(), &mut faults);
+        let mut compiler = Compiler { names: NAMES.to_vec(), tables: Vec::new(), faults: Vec::new() };
+        let fields = compiler.entries(node.entries());
+        let Compiler { tables, mut faults, .. } = compiler;
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| WORDS.contains(&key.name.as_str())) {
             let message = format!("`{}` makes a list, so it stands under a field, not at the top of `map`", key.name);
             faults.push(Fault::new(key.spot, message));
         }
-        if faults.is_empty() { Ok(Self { fields }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { fields, tables }) } else { Err(faults) }
     }
 
     /// Renders the tree; omitted fields are not in it.
@@ -91,6 +93,12 @@ impl Mapping {
         (fields, rendering.errors)
     }
 
+    /// The tables that it looks values up in, each with its place (see [`template_spot`]).
+    #[must_use]
+    pub fn tables(&self) -> &[(String, Spot)] {
+        &self.tables
+    }
+
     /// The names at the top of the tree, for a sink that knows which fields there are.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
@@ -102,89 +110,105 @@ impl Mapping {
 
 const WORDS: &[&str] = &["$each", "$as", "$when", "$map"];
 
-fn compile_entries(entries: &[(Key, Node)], faults: &mut Vec<Fault>) -> Vec<(String, Tree)> {
-    entries.iter().filter_map(|(key, node)| Some((key.name.clone(), compile_tree(node, faults)?))).collect()
+/// The names that the templates of a route can use, besides those of `$as`.
+pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link"];
+
+struct Compiler<'a> {
+    // Those of the enclosing `$as` among them.
+    names: Vec<&'a str>,
+    tables: Vec<(String, Spot)>,
+    faults: Vec<Fault>,
 }
 
-/// `None` if something is wrong with it, which is then among the faults.
-fn compile_tree(node: &Node, faults: &mut Vec<Fault>) -> Option<Tree> {
-    Some(match &node.value {
-        NodeValue::Null => Tree::Literal(Value::Null),
-        NodeValue::Boolean(yes) => Tree::Literal(Value::Bool(*yes)),
-        NodeValue::Number(text) => {
-            let Ok(number) = text.parse() else {
-                let message = format!("{text} is no number of JSON; put it in quotes if it is meant as text");
-                faults.push(Fault::new(node.spot, message));
-                return None;
-            };
-            Tree::Literal(Value::Number(number))
-        }
-        NodeValue::Text(text) if !["{{", "{%", "{#"].iter().any(|tag| text.contains(tag)) => {
-            Tree::Literal(Value::String(text.clone()))
-        }
-        NodeValue::Text(text) => Tree::Template(compiled(Template::compile(text), node, faults)?),
-        NodeValue::List(items) => Tree::List(items.iter().filter_map(|item| compile_tree(item, faults)).collect()),
-        NodeValue::Map(entries) if entries.iter().any(|(key, _)| WORDS.contains(&key.name.as_str())) => {
-            Tree::Each(Box::new(compile_each(node, faults)?))
-        }
-        NodeValue::Map(entries) => Tree::Map(compile_entries(entries, faults)),
-    })
-}
-
-fn compiled<T>(result: Result<T, super::CompileError>, node: &Node, faults: &mut Vec<Fault>) -> Option<T> {
-    result.map_err(|e| faults.push(Fault::new(template_spot(node.spot, e.at), e.message))).ok()
-}
-
-fn compile_each(node: &Node, faults: &mut Vec<Fault>) -> Option<Each> {
-    for (key, _) in node.entries().iter().filter(|(key, _)| !WORDS.contains(&key.name.as_str())) {
-        let message = format!("`{}` cannot stand beside `$each`; there are {}", key.name, WORDS.join(", "));
-        faults.push(Fault::new(key.spot, message));
+/// Everything here gives `None` if something is wrong, which is then among the faults.
+impl<'a> Compiler<'a> {
+    fn entries(&mut self, entries: &'a [(Key, Node)]) -> Vec<(String, Tree)> {
+        entries.iter().filter_map(|(key, node)| Some((key.name.clone(), self.tree(node)?))).collect()
     }
-    let list =
-        text_of(node, "$each", faults).and_then(|(at, text)| compiled(Template::compile_expression(text), at, faults));
-    let name = match node.get("$as") {
-        None => Some("item".to_owned()),
-        Some(at) => name_of(at, faults),
-    };
-    let when = match node.get("$when") {
-        None => Some(None),
-        Some(at) => {
-            let text = at.text().unwrap_or_default();
-            compiled(Expression::compile(text), at, faults).map(Some)
+
+    fn tree(&mut self, node: &'a Node) -> Option<Tree> {
+        Some(match &node.value {
+            NodeValue::Null => Tree::Literal(Value::Null),
+            NodeValue::Boolean(yes) => Tree::Literal(Value::Bool(*yes)),
+            NodeValue::Number(text) => {
+                let Ok(number) = text.parse() else {
+                    let message = format!("{text} is no number of JSON; put it in quotes if it is meant as text");
+                    return self.fault(node.spot, message);
+                };
+                Tree::Literal(Value::Number(number))
+            }
+            NodeValue::Text(text) if !["{{", "{%", "{#"].iter().any(|tag| text.contains(tag)) => {
+                Tree::Literal(Value::String(text.clone()))
+            }
+            NodeValue::Text(text) => Tree::Template(self.template(Template::compile(text), node)?),
+            NodeValue::List(items) => Tree::List(items.iter().filter_map(|item| self.tree(item)).collect()),
+            NodeValue::Map(entries) if entries.iter().any(|(key, _)| WORDS.contains(&key.name.as_str())) => {
+                Tree::Each(Box::new(self.each(node)?))
+            }
+            NodeValue::Map(entries) => Tree::Map(self.entries(entries)),
+        })
+    }
+
+    fn fault<T>(&mut self, spot: Spot, message: impl Into<String>) -> Option<T> {
+        self.faults.push(Fault::new(spot, message));
+        None
+    }
+
+    fn template(&mut self, template: Result<Template, CompileError>, node: &Node) -> Option<Template> {
+        let template = template.and_then(|template| template.check_names(&self.names).map(|()| template));
+        match template {
+            Ok(template) => {
+                let tables = template.tables().into_iter();
+                self.tables.extend(tables.map(|(name, at)| (name, template_spot(node.spot, at))));
+                Some(template)
+            }
+            Err(error) => self.fault(template_spot(node.spot, error.at), error.message),
         }
-    };
-    let map = node.get("$map").and_then(|map| compile_tree(map, faults));
-    if node.get("$map").is_none() {
-        faults.push(Fault::new(node.spot, "`$each` needs `$map`: what each item becomes"));
     }
-    Some(Each { list: list?, name: name?, when: when?, map: map? })
-}
 
-fn text_of<'a>(node: &'a Node, key: &str, faults: &mut Vec<Fault>) -> Option<(&'a Node, &'a str)> {
-    let Some(at) = node.get(key) else {
-        faults.push(Fault::new(node.spot, format!("`{key}` is missing: the list to go through, as `data.items`")));
-        return None;
-    };
-    let Some(text) = at.text() else {
-        faults.push(Fault::new(at.spot, format!("`{key}` is an expression, not {}", at.kind())));
-        return None;
-    };
-    Some((at, text))
-}
-
-fn name_of(node: &Node, faults: &mut Vec<Fault>) -> Option<String> {
-    const TAKEN: &[&str] = &[
-        "id", "source", "type", "subject", "time", "version", "data", "headers", "lookup", "link", "links", "body",
-        "null", "omit", "none", "true", "false", "not", "and", "or", "in", "is", "if", "else",
-    ];
-    let name = node.text().unwrap_or_default();
-    let fits = name.chars().enumerate().all(|(at, c)| c == '_' || c.is_alphabetic() || (at > 0 && c.is_alphanumeric()));
-    if name.is_empty() || !fits || TAKEN.contains(&name) {
-        let message = format!("`$as` is a name of letters and digits that is not taken, not {name:?}");
-        faults.push(Fault::new(node.spot, message));
-        return None;
+    fn each(&mut self, node: &'a Node) -> Option<Each> {
+        for (key, _) in node.entries().iter().filter(|(key, _)| !WORDS.contains(&key.name.as_str())) {
+            let message = format!("`{}` cannot stand beside `$each`; there are {}", key.name, WORDS.join(", "));
+            self.faults.push(Fault::new(key.spot, message));
+        }
+        let list = match node.get("$each") {
+            None => self.fault(node.spot, "`$each` is missing: the list to go through, as `data.items`"),
+            Some(at) => match at.text() {
+                Some(text) => self.template(Template::compile_expression(text), at),
+                None => self.fault(at.spot, format!("`$each` is an expression, not {}", at.kind())),
+            },
+        };
+        let name = match node.get("$as") {
+            None => Some("item"),
+            Some(at) => self.name(at),
+        };
+        self.names.push(name.unwrap_or("item"));
+        let when = node.get("$when").map(|at| {
+            let expression = Expression::compile(at.text().unwrap_or_default());
+            let expression = expression.and_then(|when| when.check_names(&self.names).map(|()| when));
+            expression.or_else(|error| self.fault(template_spot(at.spot, error.at), error.message).ok_or(()))
+        });
+        let map = match node.get("$map") {
+            Some(map) => self.tree(map),
+            None => self.fault(node.spot, "`$each` needs `$map`: what each item becomes"),
+        };
+        self.names.pop();
+        Some(Each { list: list?, name: name?.to_owned(), when: when.transpose().ok()?, map: map? })
     }
-    Some(name.to_owned())
+
+    fn name(&mut self, node: &'a Node) -> Option<&'a str> {
+        const TAKEN: &[&str] =
+            &["lookup", "links", "null", "omit", "none", "true", "false", "not", "and", "or", "in", "is", "if", "else"];
+        let name = node.text().unwrap_or_default();
+        let mut letters = name.chars();
+        let starts = letters.next().is_some_and(|c| c == '_' || c.is_alphabetic());
+        let goes_on = letters.all(|c| c == '_' || c.is_alphanumeric());
+        if !starts || !goes_on || TAKEN.contains(&name) || self.names.contains(&name) {
+            let message = format!("`$as` is a name of letters and digits that is not taken, not {name:?}");
+            return self.fault(node.spot, message);
+        }
+        Some(name)
+    }
 }
 
 // === Rendering ===
@@ -304,7 +328,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::settings::Spot;
     use crate::template::Tables;
 
     /// A node from JSON: an object's entries are on a line each, its values at column 10.
@@ -410,7 +433,10 @@ mod tests {
             "b": { "$each": "data.list", "$az": "c" },
             "c": { "$each": "data.[", "$as": "data", "$when": "x ==", "$map": "{{ item." },
             "d": { "$map": "{{ item }}" },
-            "e": ["{{ }}"]
+            "e": ["{{ }}"],
+            "f": "{{ item.x }} {{ dta.x }}",
+            "g": { "$each": "data.x", "$map": "{{ item.a }}{{ itme.b }}" },
+            "h": "{{ lookup.x }}"
         });
         assert_snapshot!(faults(&map), @r#"
         1:25: there is no filter `uper`; did you mean `upper`?
@@ -422,9 +448,21 @@ mod tests {
         6:17: unexpected end of input, expected identifier or integer
         4:10: `$each` is missing: the list to go through, as `data.items`
         5:12: an expression is missing here
+        6:13: there is no `item` here; there are id, source, type, subject, time, version, data, headers, link
+        8:25: there is no `itme` here; there are id, source, type, subject, time, version, data, headers, link, item
+        8:13: `lookup` does not work yet
         "#);
         assert_snapshot!(faults(&json!("text")), @"1:10: `map` is a mapping of fields, not text");
         assert_snapshot!(faults(&json!({ "$each": "data.x", "$map": {} })), @"1:3: `$each` makes a list, so it stands under a field, not at the top of `map`");
+    }
+
+    #[test]
+    fn the_tables_are_known_with_their_places() {
+        let map =
+            json!({ "a": "가 {{ data.a | table('grade') }}", "b": [{ "$each": "data.l | table('all')", "$map": 1 }] });
+        let map = Mapping::compile(&node(&map, 1)).unwrap();
+        let tables: Vec<_> = map.tables().iter().map(|(name, spot)| (name.as_str(), spot.line, spot.column)).collect();
+        assert_eq!(tables, [("grade", 1, 30), ("all", 2, 25)]);
     }
 
     #[test]

@@ -192,6 +192,15 @@ pub(super) fn uses<'a>(tokens: &[Token<'a>]) -> Vec<(Use, Token<'a>)> {
     found
 }
 
+/// The tables that an expression looks values up in.
+pub(super) fn tables<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
+    tokens
+        .windows(4)
+        .filter(|w| w[0].text == "|" && w[1].text == "table" && w[2].text == "(" && w[3].kind == Word::Text)
+        .map(|w| w[3])
+        .collect()
+}
+
 /// A plain path within an expression, as `data.answers['이름'][0]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Path {
@@ -201,6 +210,8 @@ pub(super) struct Path {
     pub steps: Vec<Step>,
     /// Its text up to the name and up to each step, as written.
     pub written: Vec<String>,
+    /// Where it starts: in bytes of the expression, until the whole template is known, then in characters of that.
+    pub at: usize,
     /// True if it may be missing: it is asked whether it is defined, or has a default.
     pub guarded: bool,
 }
@@ -256,7 +267,7 @@ pub(super) fn paths(source: &str, tokens: &[Token<'_>]) -> (Vec<Path>, bool) {
         let (path, end) = path_at(source, tokens, start);
         at = end;
         whole = start == 0 && end == tokens.len();
-        if !found.contains(&path) {
+        if !found.iter().any(|known| known.root == path.root && known.steps == path.steps) {
             found.push(path);
         }
     }
@@ -331,7 +342,7 @@ fn starts_path(tokens: &[Token<'_>], at: usize) -> bool {
 fn path_at(source: &str, tokens: &[Token<'_>], start: usize) -> (Path, usize) {
     let first = tokens[start];
     let root = first.text.to_owned();
-    let mut path = Path { written: vec![root.clone()], root, steps: Vec::new(), guarded: false };
+    let mut path = Path { written: vec![root.clone()], root, steps: Vec::new(), at: first.at, guarded: false };
     let mut at = start + 1;
     while let Some((step, length)) = step_at(tokens, at) {
         // A name before a bracket is a method, and no field.

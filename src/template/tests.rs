@@ -199,6 +199,17 @@ fn what_does_not_compile_is_told_with_its_place() {
 }
 
 #[test]
+fn names_that_no_event_has_are_refused() {
+    let known = ["data", "id"];
+    let told = |e: CompileError| format!("{}: {}", e.at, e.message);
+    let check = |source: &str| Template::compile(source).unwrap().check_names(&known).map_err(told).err();
+    assert_eq!(check("{{ data.x }} {{ id | upper }} {{ range(3) | length }} {{ omit }}"), None);
+    assert_snapshot!(check("가 {{ data.x }} {{ dta.x | default('') }}").unwrap(), @"18: there is no `dta` here; there are data, id");
+    let when = Expression::compile(" data.x == 1 and typ == 'a'").unwrap();
+    assert_snapshot!(when.check_names(&known).map_err(told).unwrap_err(), @"17: there is no `typ` here; there are data, id");
+}
+
+#[test]
 fn errors_never_show_the_event() {
     let data = r#"{"secret": "hunter2", "a": 1}"#;
     for source in ["{{ data.nope }}", "{{ data | nope2(1) }}", "{{ data.a.b }}", "{{ data.a() }}", "{{ data + 1 }}"] {

@@ -9,13 +9,15 @@ use async_trait::async_trait;
 use base64::Engine;
 use dari::broker::{self, Binding, Broker, BrokerError, Consumer, Depth, Message};
 use dari::clock::Clock;
-use dari::connectors::{self, Hook};
+use dari::connectors::client::Client;
+use dari::connectors::{self, Build, Hook, SourceRole};
 use dari::event::Event;
 use dari::intake::{Intake, Limits, router, serve};
 use dari::settings::{Node, Settings};
 use dari::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +57,13 @@ impl Fake {
 
     pub fn mood(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    /// The only refused request so far.
+    pub fn the_refused(&self) -> Refused {
+        let refused = self.refused.lock().unwrap();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        refused[0].clone()
     }
 }
 
@@ -157,7 +166,6 @@ pub struct Bridge {
     pub address: SocketAddr,
     pub fake: Arc<Fake>,
     pub intake: Arc<Intake>,
-    pub clock: Clock,
     pub shutdown: CancellationToken,
     pub server: Option<tokio::task::JoinHandle<()>>,
 }
@@ -180,13 +188,13 @@ impl Bridge {
         let fake = Arc::new(Fake::default());
         let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
         let hooks = hooks.into_iter().map(|(name, hook)| (name.to_owned(), hook)).collect();
-        let intake = Arc::new(Intake::new(hooks, fake.clone(), fake.clone(), clock.clone(), limits.clone()));
+        let intake = Arc::new(Intake::new(hooks, fake.clone(), fake.clone(), clock, limits.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone().cancelled_owned();
         let server = tokio::spawn(serve(listener, router(intake.clone()), limits, stop));
-        Self { address, fake, intake, clock, shutdown, server: Some(server) }
+        Self { address, fake, intake, shutdown, server: Some(server) }
     }
 
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -268,13 +276,30 @@ impl Reply {
 pub fn hook(kind: &str, settings: &Value) -> Box<dyn Hook> {
     let node = Node::from(settings);
     let source = connectors::ALL.iter().flat_map(|m| m.sources).find(|s| s.name == kind).expect("a known kind");
-    let settings = Settings::new(&node, source.fields);
-    let seoul = jiff::tz::TimeZone::get("Asia/Seoul").unwrap();
-    match kind {
-        "webhook" => Box::new(connectors::webhook::hook::Webhook::build(&settings, &seoul).expect("a sound config")),
-        "github-hook" => Box::new(connectors::github::hook::GitHub::new(settings.secrets("secrets"))),
-        other => panic!("{other}"),
+    let build = Build {
+        name: "test",
+        settings: Settings::new(&node, source.fields),
+        account: None,
+        zone: TimeZone::get("Asia/Seoul").unwrap(),
+        client: Client::new().unwrap(),
+        clock: Clock::manual(Timestamp::UNIX_EPOCH),
+    };
+    match (source.build)(&build) {
+        Ok(SourceRole::Hook(hook)) => hook,
+        Ok(SourceRole::Poller(_)) => panic!("{kind} is a poller"),
+        Err(faults) => panic!("{faults:?}"),
     }
+}
+
+/// Waits for something that must become true.
+pub async fn until(what: impl Fn() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(2));
+    let waited = async {
+        while !what() {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("it became true in time");
 }
 
 pub fn open() -> Box<dyn Hook> {
@@ -283,7 +308,9 @@ pub fn open() -> Box<dyn Hook> {
 
 pub fn hmac(secret: &str, parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().to_vec()
 }
 

@@ -262,7 +262,7 @@ fn a_test_that_makes_no_sense_fails_with_a_word_on_why() {
 #[test]
 fn a_config_with_real_connectors_is_tested_without_a_network() {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = r##"
+    let yaml = r#"
 accounts:
   walla: { walla: { client_id: id, api_key: key } }
   daou: { works: { client_id: id, client_secret: secret } }
@@ -313,7 +313,7 @@ tests:
     expect:
       push-to-ops: { do: create, map: { text: ":memo: refs/heads/a&amp;b" }, outcome: suspend }
       push-to-erp: { request: { method: POST, path: /repos/5/pushes }, map: { commits: [{ sha: abc, by: a@b.kr }] } }
-"##;
+"#;
     let kim = json!({ "source": "signup", "type": "response.created", "subject": "7",
         "data": { "answers": { "개인정보 동의": "예", "이름": "김하나", "등급": "고급" } } });
     let push = json!({ "ref": "refs/heads/a&b", "repository": { "id": 5 },

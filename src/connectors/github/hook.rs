@@ -42,8 +42,7 @@ impl Hook for GitHub {
             };
             return Ok(Reading::Answer(answer, "a ping of GitHub"));
         }
-        let data = document(request)?;
-        let body = data.value();
+        let (data, body) = document(request)?;
         let kind = match body["action"].as_str() {
             Some(action) => format!("{name}.{action}"),
             None => name.to_owned(),
@@ -61,14 +60,13 @@ impl Hook for GitHub {
 }
 
 /// The JSON document: the body, or the field `payload` where the webhook is set to the content type of forms.
-fn document(request: &HookRequest<'_>) -> Result<Payload, Refusal> {
+fn document(request: &HookRequest<'_>) -> Result<(Payload, Value), Refusal> {
     match reading::payload(request)? {
-        Payload::Form(form) => {
-            let field = form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "payload");
-            let (_, text) = field.ok_or_else(|| Refusal::Malformed("the form has no field payload".to_owned()))?;
-            reading::json(text.as_bytes())
-        }
-        json @ Payload::Json(_) => Ok(json),
+        (Payload::Form(_), fields) => match fields["payload"].as_str() {
+            Some(text) => reading::json(text.as_bytes()),
+            None => Err(Refusal::Malformed("the form has no field payload".to_owned())),
+        },
+        json => Ok(json),
     }
 }
 

@@ -32,8 +32,7 @@ impl Hook for Shopify {
         let Some(topic) = header("x-shopify-topic") else {
             return Err(Refusal::Malformed("the header x-shopify-topic is missing".to_owned()));
         };
-        let data = reading::payload(request)?;
-        let body = data.value();
+        let (data, body) = reading::payload(request)?;
         let mut event = NewEvent::new(kind(topic), data);
         // Not x-shopify-event-id: two topics about one action of the merchant share it.
         event.id = header("x-shopify-webhook-id").map(str::to_owned);

@@ -319,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn any_header_and_encoding_can_be_named() {
+        // Shopify's old documentation of its redirects: not a webhook, but a published message in hexadecimal.
+        let body = b"code=0907a61c0c8d55e99db179b68161bc00&shop=some-shop.myshopify.com&state=0.6784241404160823&timestamp=1337178173";
+        let signature = "700e2dadb827fcc8609e9d5ce208b2e9cdaab9df07390d2cbca10d7c328fc4bf";
+        let header = HeaderName::from_static("x-own");
+        let keyed = Keyed { header, prefix: String::new(), ..Keyed::github(secrets(&["hush"])) };
+        let sent = headers(&[("x-own", signature)]);
+        assert_eq!(keyed.verify(&sent, body, at(0)), Ok(()));
+        assert_eq!(keyed.verify(&sent, &body[1..], at(0)), Err(mismatch()));
+    }
+
+    #[test]
     fn what_is_signed_is_read_from_a_template() {
         assert_eq!(Signed::parse("{{ body }}"), Ok(Signed::body()));
         assert_eq!(Signed::parse("v0:{{ timestamp }}:{{ body }}"), Ok(Keyed::slack(Vec::new()).signed));

@@ -49,15 +49,14 @@ impl Hook for Standard {
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
         let [id, time, _] = standard::names(request.headers);
-        let data = reading::payload(request)?;
-        let body = data.value();
+        let (data, body) = reading::payload(request)?;
         let kind = body["type"].as_str().or_else(|| body["event_type"].as_str()).unwrap_or("received");
         let mut event = NewEvent::new(kind, data);
         event.id = reading::text(request.headers, id).map(str::to_owned);
         event.time = reading::instant(&body["timestamp"], &TimeZone::UTC)
             .or_else(|| reading::text(request.headers, time).and_then(reading::epoch));
         if let Some(attributes) = &self.attributes {
-            attributes.fill(&mut event, &reading::carried(request.headers, &[]), None)?;
+            attributes.fill(&mut event, &reading::carried(request.headers, &[]), &body, None)?;
         }
         Ok(Reading::Events(vec![event]))
     }

@@ -34,8 +34,7 @@ impl Hook for Stripe {
     }
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
-        let data = reading::payload(request)?;
-        let body = data.value();
+        let (data, body) = reading::payload(request)?;
         let (Some(id), Some(kind)) = (reading::id(&body["id"]), body["type"].as_str()) else {
             return Err(Refusal::Malformed("this is no event of Stripe: id or type is missing".to_owned()));
         };

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::connectors::{Refusal, reading};
-use crate::event::{NewEvent, Payload, Version};
+use crate::event::{NewEvent, Version};
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 use crate::template::{Context, Escape, Rendered, Tables, Template};
 
@@ -72,7 +72,7 @@ impl Attributes {
         if faults.is_empty() { Ok(Some(attributes)) } else { Err(faults) }
     }
 
-    /// Fills in what the templates say about `event`. `index` is the item's place where the request has several: an id
+    /// Fills in what the templates say about `event`; `body` is what they see under that name. `index` is the item's place where the request has several: an id
     /// that all of them share gets it as a suffix.
     ///
     /// # Errors
@@ -81,9 +81,10 @@ impl Attributes {
         &self,
         event: &mut NewEvent,
         headers: &BTreeMap<String, String>,
+        body: &Value,
         index: Option<usize>,
     ) -> Result<(), Refusal> {
-        let context = context(headers, &event.data);
+        let context = context(headers, body);
         if let Some(id) = text("id", self.id.as_ref(), &context)? {
             event.id = Some(match index {
                 Some(index) if self.id_of_request => format!("{id}/{index}"),
@@ -120,11 +121,11 @@ fn looks_into_body(template: &str) -> bool {
 
 /// What the templates of a request see.
 #[must_use]
-pub fn context(headers: &BTreeMap<String, String>, data: &Payload) -> Context {
+pub fn context(headers: &BTreeMap<String, String>, body: &Value) -> Context {
     let mut context = Context::new(Arc::new(Tables::default()));
     let headers = headers.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
     context.set("headers", &Value::Object(headers));
-    context.set("body", &data.value());
+    context.set("body", body);
     context
 }
 

@@ -75,10 +75,10 @@ impl Hook for Worksection {
             return Ok(Reading::Answer(ok(), PROBE));
         }
         // Its media type is not documented, and a refusal counts against the webhook.
-        let payload = reading::json(request.body)?;
+        let (payload, value) = reading::json(request.body)?;
         let items = match reading::items(&payload)? {
             Some(items) => items,
-            None if payload.value()["action"].is_null() => Vec::new(),
+            None if value["action"].is_null() => Vec::new(),
             None => vec![payload],
         };
         if items.is_empty() {
