@@ -86,7 +86,7 @@ impl Loader<'_> {
         let common = Settings::new(&node, fields::ACCOUNT);
         let url = common.text("url").or(kind.url).unwrap_or_default().trim_end_matches('/').to_owned();
         let limits = limits(common.get("limits"), kind.limits);
-        let zone = common.text("time_zone").and_then(|name| TimeZone::get(name).ok());
+        let zone = common.text("time_zone").or(kind.zone).and_then(|name| TimeZone::get(name).ok());
         let zone = zone.unwrap_or_else(|| self.zone.clone());
         let node = without(node, &[fields::ACCOUNT], kind.fields);
         let faults = (kind.check)(&Settings::new(&node, kind.fields));
