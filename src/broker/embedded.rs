@@ -96,11 +96,14 @@ struct Line {
     wake: Notify,
     held: Mutex<HashSet<u64>>,
     consumed: AtomicBool,
+    /// True once the queue was removed: its consumer ends.
+    removed: AtomicBool,
 }
 
 impl Line {
     fn new(id: i64, name: String) -> Self {
-        Self { id, name, wake: Notify::new(), held: Mutex::default(), consumed: AtomicBool::new(false) }
+        let (held, consumed, removed) = Default::default();
+        Self { id, name, wake: Notify::new(), held, consumed, removed }
     }
 
     /// The tags of what is handed out.
@@ -274,6 +277,8 @@ impl Broker for EmbeddedBroker {
         self.db.write("removing a queue", move |db| rows::drop_queue(db, id)).await?;
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut queues).retain(|_, queue| queue.line.id != id);
+        line.removed.store(true, Ordering::Release);
+        line.wake.notify_one();
         Ok(removed)
     }
 }
