@@ -247,7 +247,8 @@ impl Broker for EmbeddedBroker {
         let (id, tag, event) = (line.id, message.tag, Arc::clone(&message.event));
         let (entered, due) = (millis(self.clock.now()), millis(due).max(1));
         let next = Arc::clone(&self.next);
-        let work = move |db: &_| rows::wait(db, &next, &rows::Wait { queue: id, tag, event, attempt, entered, due });
+        let row = rows::Wait { queue: id, tag, event, attempt, entered, due };
+        let work = move |db: &_| rows::wait(db, &next, &row);
         Ok(self.db.write_then("waiting", work, move |()| line.wake.notify_one()).await?)
     }
 
