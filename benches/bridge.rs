@@ -3,7 +3,13 @@
 //! `cargo bench --bench bridge` (about two minutes). Everything is measured in one run on one machine; the ratio is
 //! what counts. The sink is switched off, so that ingest is measured and not delivery.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people at a terminal")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a program for people at a terminal"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -40,15 +46,15 @@ fn main() {
 
     let (rate, mut latencies) = load(bridge.address, &body, 0, MEASURED);
     latencies.sort_unstable();
-    let at = |share: f64| ms(latencies[((latencies.len() - 1) as f64 * share) as usize]);
+    let at = |share: usize| ms(latencies[(latencies.len() - 1) * share / 100]);
     println!(
         "durable ingest       {rate:>9.0} events/s p50 {:.1} ms, p99 {:.1} ms, {CONNECTIONS} connections",
-        at(0.5),
-        at(0.99)
+        at(50),
+        at(99)
     );
     println!("of the raw rate      {:>9.2}          aim 0.6", rate / raw);
     let (early, mut sent) = (bridge.memory(), MEASURED);
-    println!("memory, {:>7} wait {early:>9.1} MiB", sent);
+    println!("memory, {sent:>7} wait {early:>9.1} MiB");
     while sent < QUEUED {
         load(bridge.address, &body, sent, MEASURED.min(QUEUED - sent));
         sent += MEASURED.min(QUEUED - sent);
