@@ -108,6 +108,10 @@ pub trait Broker: Send + Sync {
     /// How the queues stand, orphaned ones included.
     async fn depths(&self) -> Result<Vec<Depth>>;
 
+    /// Gives a queue another name, with all its messages: before its bindings are declared. Fails if there are messages
+    /// under the new name already; a queue that is not there needs no new name.
+    async fn rename(&self, from: &str, to: &str) -> Result<()>;
+
     /// Removes a queue that no config names any more, with its messages; how many there were.
     async fn remove(&self, queue: &str) -> Result<u64>;
 }

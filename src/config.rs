@@ -1,5 +1,20 @@
 //! `dari.yaml`: parsed, interpolated, checked as a whole, and compiled.
 
+mod build;
+mod check;
+pub mod faults;
+mod fields;
+mod interpolate;
+mod load;
 pub mod model;
+pub mod names;
+mod parse;
+mod place;
+pub mod schema;
+mod store_file;
+mod suggest;
 
+pub use faults::Faults;
+pub use load::{load, load_with};
 pub use model::*;
+pub use store_file::store_path;

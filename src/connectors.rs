@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,18 @@ use crate::settings::{Fault, Field, Settings};
 use crate::template::Escape;
 
 /// Every connector, in the order of the documentation.
-pub static ALL: &[&Manifest] = &[];
+pub static ALL: &[&Manifest] = &[
+    &walla::MANIFEST,
+    &works::MANIFEST,
+    &slack::MANIFEST,
+    &worksection::MANIFEST,
+    &github::MANIFEST,
+    &stripe::MANIFEST,
+    &shopify::MANIFEST,
+    &standard::MANIFEST,
+    &webhook::MANIFEST,
+    &http::MANIFEST,
+];
 
 /// What a connector is and can do. Feeds the config check, the JSON Schema, `dari describe` and the docs.
 #[derive(Debug)]
@@ -56,6 +67,9 @@ pub struct AccountKind {
     pub url: Option<&'static str>,
     /// The vendor's own limits.
     pub limits: Limits,
+    /// The zone in which the vendor's months turn and its times are meant, unless the account sets `time_zone`; `None`:
+    /// the config's.
+    pub zone: Option<&'static str>,
 }
 
 /// How much an account may be used.
@@ -117,8 +131,11 @@ pub struct SinkKind {
     /// What to say to someone who wants a verb it lacks, as "use `cases` with `do: complete`".
     pub advice: &'static str,
     /// Builds it. Only called with settings that passed the check against `fields`.
-    pub build: fn(&Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>>,
+    pub build: fn(&Build<'_>) -> Built<Box<dyn Sink>>,
 }
+
+/// What building gives: the thing, or everything that is wrong with its settings.
+pub type Built<T> = Result<T, Vec<Fault>>;
 
 /// What a source or sink is built from.
 pub struct Build<'a> {
@@ -179,6 +196,15 @@ pub struct Request {
 /// A destination.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Whether a `map` may set this top-level field, so that a config is refused before its first event is.
+    ///
+    /// # Errors
+    /// What was expected, as the rest of a sentence that begins with the field's name.
+    fn takes(&self, name: &str) -> Result<(), String> {
+        let _ = name;
+        Ok(())
+    }
+
     /// Turns an operation into the call that performs it, checked against everything the vendor is known to refuse.
     ///
     /// # Errors
@@ -244,6 +270,11 @@ pub trait Hook: Send + Sync {
     fn methods(&self) -> &[Method] {
         const POST: &[Method] = &[Method::POST];
         POST
+    }
+
+    /// Headers that prove who the sender is beyond those that every hook drops: they do not travel with the event.
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 
     /// True if anybody can send here: told at every start.
@@ -372,5 +403,22 @@ pub enum PollError {
     },
 }
 
+// What the connectors share.
+pub mod call;
 pub mod client;
+pub mod reading;
 pub mod sandbox;
+pub mod signature;
+pub mod verify;
+
+// The connectors.
+pub mod github;
+pub mod http;
+pub mod shopify;
+pub mod slack;
+pub mod standard;
+pub mod stripe;
+pub mod walla;
+pub mod webhook;
+pub mod works;
+pub mod worksection;

@@ -252,6 +252,62 @@ impl NewEvent {
         }
     }
 
+    /// Reads an event written by hand: `type` and `data` at the least; `id`, `subject`, `time`, `version`, `headers`.
+    ///
+    /// # Errors
+    /// What is missing or does not fit, in words.
+    pub fn from_fixture(fixture: &serde_json::Value) -> Result<Self, String> {
+        let object = fixture.as_object().ok_or("an event is an object with at least `type` and `data`")?;
+        const KNOWN: [&str; 11] = [
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "version",
+            "received",
+            "collapse",
+            "generation",
+            "headers",
+            "data",
+        ];
+        if let Some(odd) = object.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            return Err(format!("an event has no {odd:?}; it has {}", KNOWN.join(", ")));
+        }
+        let text = |key: &str| match object.get(key) {
+            None | Some(serde_json::Value::Null) => Ok(None),
+            Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
+            Some(serde_json::Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => Err(format!("{key:?} is to be text")),
+        };
+        let kind = text("type")?.ok_or("the event has no \"type\"")?;
+        let data = object.get("data").ok_or("the event has no \"data\"")?;
+        // As events are stored: `{"json": …}` or `{"form": "…"}`; else the payload itself.
+        let data = match data.as_object().filter(|o| o.len() == 1).and_then(|o| o.iter().next()) {
+            Some((key, inner)) if key == "json" => Payload::from_value(inner),
+            Some((key, serde_json::Value::String(form))) if key == "form" => Payload::Form(form.clone()),
+            _ => Payload::from_value(data),
+        };
+        let mut new = Self::new(kind, data);
+        new.id = text("id")?;
+        new.subject = text("subject")?;
+        new.time = match text("time")? {
+            Some(time) => Some(time.parse().map_err(|_| format!("\"time\": {time:?} is no RFC 3339 instant"))?),
+            None => None,
+        };
+        new.version = match object.get("version") {
+            Some(serde_json::Value::Object(_)) => {
+                serde_json::from_value(object["version"].clone()).map_err(|e| format!("\"version\": {e}"))?
+            }
+            _ => text("version")?.map(|v| Version::parse(&v)).transpose().map_err(|e| e.to_string())?,
+        };
+        if let Some(headers) = object.get("headers").and_then(serde_json::Value::as_object) {
+            let pairs = headers.iter().filter_map(|(k, v)| Some((k.to_lowercase(), v.as_str()?.to_owned())));
+            new.headers = pairs.collect();
+        }
+        Ok(new)
+    }
+
     /// Checks the attributes, derives the id where the sender gave none (promise P2), and stamps the receipt.
     ///
     /// # Errors
@@ -412,6 +468,20 @@ mod tests {
         assert_eq!(refused.to_string(), "the subject has 513 bytes, at most 512 are allowed");
         let refused = NewEvent::new("a b", Payload::Form(String::new())).stamp("s", &clock()).expect_err("a space");
         assert_eq!(refused, Malformed::Type("a b".into()));
+    }
+
+    #[test]
+    fn a_stored_event_reads_back_as_a_fixture() {
+        let mut new = NewEvent::new("t", Payload::json(br#"{"a": 1.10}"#).expect("json"));
+        new.version = Some(Version::Integer(3));
+        new.subject = Some("s".into());
+        let event = new.stamp("src", &clock()).expect("event");
+        let stored = serde_json::to_value(&event).expect("serialises");
+        let back = NewEvent::from_fixture(&stored).expect("a fixture");
+        assert_eq!((back.version, back.subject), (event.version, event.subject));
+        assert_eq!(back.data.value().to_string(), r#"{"a":1.10}"#);
+        let wrong = NewEvent::from_fixture(&serde_json::json!({"type": "t", "dat": 1})).expect_err("a typo");
+        assert!(wrong.contains("\"dat\""), "{wrong}");
     }
 
     #[test]

@@ -128,6 +128,25 @@ impl Node {
     }
 }
 
+impl From<&serde_json::Value> for Node {
+    /// A value without a place: for what was never in a file, as in the tests of connectors.
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        let value = match value {
+            Value::Null => NodeValue::Null,
+            Value::Bool(yes) => NodeValue::Boolean(*yes),
+            Value::Number(number) => NodeValue::Number(number.to_string()),
+            Value::String(text) => NodeValue::Text(text.clone()),
+            Value::Array(items) => NodeValue::List(items.iter().map(Self::from).collect()),
+            Value::Object(entries) => {
+                let key = |name: &String| Key { name: name.clone(), spot: Spot::default() };
+                NodeValue::Map(entries.iter().map(|(name, value)| (key(name), Self::from(value))).collect())
+            }
+        };
+        Self { spot: Spot::default(), value }
+    }
+}
+
 /// A key that some part of the config takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -169,6 +188,13 @@ pub enum Kind {
         min: i64,
         /// The most.
         max: i64,
+    },
+    /// A number within bounds, with or without a fraction.
+    Number {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
     },
     /// A length of time: `500ms`, `5s`, `1m`, `2h`, `35d`.
     Duration,
@@ -276,6 +302,12 @@ impl<'a> Settings<'a> {
         self.text(key).and_then(|text| text.parse().ok())
     }
 
+    /// A number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.text(key).and_then(|text| text.parse().ok())
+    }
+
     /// A length of time.
     #[must_use]
     pub fn duration(&self, key: &str) -> Option<Duration> {
@@ -352,7 +384,7 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_have_one_unit() {
-        assert_eq!(parse_duration("35d"), Some(Duration::from_secs(35 * 86_400)));
+        assert_eq!(parse_duration("35d"), Some(Duration::from_hours(35 * 24)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         for wrong in ["", "5", "5 weeks", "-1s", "1h30m", "99999999999999999999d", "213503982335d"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");

@@ -304,6 +304,7 @@ pub struct DeadFilter {
     /// After this id (paging).
     pub after: Option<i64>,
     /// At most so many; 0: 100.
+    #[serde(default)]
     pub limit: usize,
 }
 
@@ -371,6 +372,14 @@ pub trait Store: Send + Sync {
     /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
+    /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it
+    /// was before. The letter stays until [`Store::forget_dead`]. False if there is none, or it is not held.
+    async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool>;
+
+    /// Removes a dead letter whose event was published again, and nothing else; not if it was written anew since `at`
+    /// ([`DeadLetter::at`]).
+    async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()>;
+
     /// Takes a dead letter away because it is being tried again, and makes its ledger line ready for that (a held one
     /// becomes [`Progress::Waiting`]); its event, or `None` if there is no such letter.
     async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>>;
@@ -424,6 +433,9 @@ pub trait Store: Send + Sync {
 
     /// How many links a route has (`0` if none), for the refusals at start.
     async fn link_count(&self, owner: &str) -> Result<u64>;
+
+    /// Forgets a route's links and ledger; how many links there were. Its dead letters stay until they are dropped.
+    async fn forget_route(&self, owner: &str) -> Result<u64>;
 
     /// Moves links and ledger from a route's former name to its new one.
     async fn rename_route(&self, from: &str, to: &str) -> Result<()>;

@@ -1,33 +1,26 @@
 //! Expressions and templates: one language, MiniJinja, with its traps closed.
+//!
+//! A template without `{% … %}` is split at its tags and each expression compiled once; a plain path as
+//! `data.order.total` never passes through the engine at all, so `1.10` stays `1.10`.
 
+mod code;
+mod context;
+mod engine;
+pub mod mapping;
+mod scan;
+mod value;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use minijinja::value::ValueKind;
 use serde_json::Value;
 
-/// What templates can see: `id source type subject time version data headers body link links lookup`, and the tables.
-#[derive(Clone)]
-pub struct Context {
-    // filled by the implementation
-}
-
-impl Context {
-    /// An empty context over the config's tables.
-    #[must_use]
-    pub fn new(tables: Arc<Tables>) -> Self {
-        let _ = tables;
-        todo!()
-    }
-
-    /// Sets a name. Integers keep all their digits.
-    pub fn set(&mut self, name: &'static str, value: &Value) {
-        let _ = (name, value);
-        todo!()
-    }
-}
-
-/// The lookup tables of the config, by name: `table('grade')`.
-#[derive(Debug, Default)]
-pub struct Tables(pub std::collections::BTreeMap<String, std::collections::BTreeMap<String, Value>>);
+use crate::settings::Spot;
+use code::{Code, Found};
+pub use context::{Context, Tables};
+use scan::{Path, Segment};
+use value::Failure;
 
 /// How interpolated values (never the template's own text) are escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +34,61 @@ pub enum Escape {
     Url,
 }
 
+fn escape(text: &str, escape: Escape) -> Cow<'_, str> {
+    /// Everything but what RFC 3986 calls unreserved.
+    const RESERVED: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const AND_DOTS: &percent_encoding::AsciiSet = &RESERVED.add(b'.');
+    match escape {
+        Escape::None => Cow::Borrowed(text),
+        Escape::Entities if !text.contains(['&', '<', '>']) => Cow::Borrowed(text),
+        Escape::Entities => Cow::Owned(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")),
+        // A lone dot or two would be a step within the path.
+        Escape::Url if text == "." || text.contains("..") => {
+            percent_encoding::utf8_percent_encode(text, AND_DOTS).into()
+        }
+        Escape::Url => percent_encoding::utf8_percent_encode(text, RESERVED).into(),
+    }
+}
+
+fn escape_deep(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(escaped) = escape(text, Escape::Entities) {
+                *text = escaped;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(escape_deep),
+        Value::Object(entries) => entries.values_mut().for_each(escape_deep),
+        _ => {}
+    }
+}
+
 /// A compiled boolean expression, as under `when`.
 #[derive(Clone, Debug)]
-pub struct Expression {}
+pub struct Expression(Code);
 
 /// A compiled template: a leaf of a `map`.
 #[derive(Clone, Debug)]
-pub struct Template {}
+pub struct Template {
+    source: String,
+    body: Body,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    // One `{{ … }}` and nothing else.
+    Single(Code),
+    Parts(Vec<Part>),
+    // With `{% … %}` or whitespace control.
+    Blocks(Arc<[Path]>),
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Literal(String),
+    Value(Code),
+}
 
 /// What a template came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,17 +114,55 @@ impl Expression {
     /// # Errors
     /// [`CompileError`] with the place within `source`.
     pub fn compile(source: &str) -> Result<Self, CompileError> {
-        let _ = source;
-        todo!()
+        if let Some(at) = source.find("{{") {
+            let message = "an expression stands without `{{ }}` here".into();
+            return Err(CompileError { message, at: engine::characters(source, at) });
+        }
+        Code::compile(source, source, 0).map(Self)
+    }
+
+    /// The expression, as written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.0.source()
+    }
+
+    /// Refuses names that the context will never have: as a missing field they would pass as an answer.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place of the first.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), CompileError> {
+        self.0.unknown(known).map_or(Ok(()), |(name, at)| Err(unknown_name(name, at, known)))
     }
 
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
-    /// [`RenderError`] if the result is no boolean, or the limits were passed.
+    /// [`RenderError`] if the result is no boolean, it passes by comparing a number with text, or the limits were passed.
     pub fn test(&self, context: &Context) -> Result<Verdict, RenderError> {
-        let _ = context;
-        todo!()
+        let answer = match self.0.find(context) {
+            Ok(Found::Plain(json)) => json.as_bool().ok_or_else(|| value::show(json)),
+            Ok(Found::Computed(value)) if value.kind() == ValueKind::Bool => Ok(value.is_true()),
+            Ok(Found::Computed(value)) if value.is_undefined() => {
+                let failure = Failure::Undefined("the result is undefined".into());
+                return Ok(Verdict::No(self.0.words(failure, context)));
+            }
+            Ok(Found::Computed(value)) => Err(value::describe(&value)),
+            Err(failure @ (Failure::Missing(_) | Failure::Undefined(_))) => {
+                return Ok(Verdict::No(self.0.words(failure, context)));
+            }
+            Err(failure) => return Err(self.0.error(failure, context)),
+        };
+        match answer {
+            Ok(true) => match self.0.unlike(context) {
+                Some(why) => Err(RenderError { message: why, expression: self.0.with_operands(context) }),
+                None => Ok(Verdict::Yes),
+            },
+            Ok(false) => Ok(Verdict::No(self.0.with_operands(context))),
+            Err(shown) => {
+                Err(self.0.error(Failure::Other(format!("the result is {shown}, not true or false")), context))
+            }
+        }
     }
 }
 
@@ -93,18 +172,187 @@ impl Template {
     /// # Errors
     /// [`CompileError`] with the place within `source`.
     pub fn compile(source: &str) -> Result<Self, CompileError> {
-        let _ = source;
-        todo!()
+        let segments = match scan::segments(source) {
+            Some(found) if found.iter().all(|s| matches!(s, Segment::Literal(_) | Segment::Value(_))) => found,
+            other => return Self::compile_blocks(source, &other.unwrap_or_default()),
+        };
+        let mut parts = Vec::new();
+        for segment in segments {
+            match segment {
+                Segment::Value(range) => {
+                    parts.push(Part::Value(Code::compile(&source[range.clone()], source, range.start)?));
+                }
+                Segment::Literal(range) => parts.push(Part::Literal(source[range].to_owned())),
+                Segment::Block(_) | Segment::Other => {}
+            }
+        }
+        let body = match parts.as_slice() {
+            [Part::Value(code)] => Body::Single(code.clone()),
+            // The line break at the end of a YAML block is no text.
+            [Part::Value(code), Part::Literal(end)] if end == "\n" => Body::Single(code.clone()),
+            _ => Body::Parts(parts),
+        };
+        Ok(Self { source: source.to_owned(), body })
+    }
+
+    fn compile_blocks(source: &str, segments: &[Segment]) -> Result<Self, CompileError> {
+        engine::check_blocks(source).map_err(|error| engine::compile_error(&error, source, 0))?;
+        engine::check_names_in(segments, source)?;
+        let mut paths = Vec::new();
+        for segment in segments {
+            if let Segment::Value(range) | Segment::Block(range) = segment {
+                let inside = &source[range.clone()];
+                paths.extend(scan::paths(inside, &scan::tokens(inside)).0);
+            }
+        }
+        Ok(Self { source: source.to_owned(), body: Body::Blocks(paths.into()) })
+    }
+
+    /// Compiles an expression whose value, of any type, is the result: `{{ source }}` without the braces.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place within `source`.
+    pub fn compile_expression(source: &str) -> Result<Self, CompileError> {
+        Expression::compile(source).map(|e| Self { source: source.to_owned(), body: Body::Single(e.0) })
+    }
+
+    /// Compiles the path of a request, as `/repos/{{ data.id }}?page={{ data.page }}`: data can only be (a part of)
+    /// a path segment or of a query value, so it can neither name the host nor leave the path.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place within `source`.
+    pub fn compile_path(source: &str) -> Result<Self, CompileError> {
+        let template = Self::compile(source)?;
+        match refused_path(source) {
+            Some((message, at)) => Err(CompileError { message: message.into(), at: engine::characters(source, at) }),
+            None => Ok(template),
+        }
+    }
+
+    /// Refuses names that the context will never have. Those of a template with blocks are not looked at: it can make
+    /// its own.
+    ///
+    /// # Errors
+    /// [`CompileError`] with the place of the first.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), CompileError> {
+        let unknown = match &self.body {
+            Body::Single(code) => code.unknown(known),
+            Body::Parts(parts) => parts.iter().find_map(|part| match part {
+                Part::Value(code) => code.unknown(known),
+                Part::Literal(_) => None,
+            }),
+            Body::Blocks(_) => None,
+        };
+        let Some((name, at)) = unknown else { return Ok(()) };
+        Err(unknown_name(name, at, known))
+    }
+
+    /// The tables that it looks values up in, each with its place in characters.
+    #[must_use]
+    pub fn tables(&self) -> Vec<(String, usize)> {
+        let tokens = scan::tokens(&self.source);
+        let name = |text: &str| text.trim_matches(['\'', '"']).to_owned();
+        let place = |at: usize| engine::characters(&self.source, at);
+        scan::tables(&tokens).iter().map(|token| (name(token.text), place(token.at))).collect()
+    }
+
+    /// The template, as written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Renders.
     ///
     /// # Errors
     /// [`RenderError`]: something undefined, `omit` within a longer text, a failed filter, the limits.
-    pub fn render(&self, context: &Context, escape: Escape) -> Result<Rendered, RenderError> {
-        let _ = (context, escape);
-        todo!()
+    pub fn render(&self, context: &Context, escape_as: Escape) -> Result<Rendered, RenderError> {
+        match &self.body {
+            Body::Single(code) if escape_as == Escape::Url => {
+                code.text(context).map(|text| Rendered::Value(escape(&text, escape_as).into()))
+            }
+            Body::Single(code) => Ok(match code.json(context)? {
+                None => Rendered::Omit,
+                Some(mut value) => {
+                    if escape_as == Escape::Entities {
+                        escape_deep(&mut value);
+                    }
+                    Rendered::Value(value)
+                }
+            }),
+            Body::Parts(parts) => self.join(parts, context, escape_as),
+            Body::Blocks(paths) => self.render_blocks(paths, context, escape_as),
+        }
     }
+
+    fn join(&self, parts: &[Part], context: &Context, escape_as: Escape) -> Result<Rendered, RenderError> {
+        let mut whole = String::new();
+        for part in parts {
+            match part {
+                Part::Literal(text) => whole.push_str(text),
+                Part::Value(code) => whole.push_str(&escape(&code.text(context)?, escape_as)),
+            }
+            if whole.len() > value::MAX_OUTPUT {
+                return Err(self.error(value::too_long()));
+            }
+        }
+        Ok(Rendered::Value(whole.into()))
+    }
+
+    fn render_blocks(&self, paths: &[Path], context: &Context, escape_as: Escape) -> Result<Rendered, RenderError> {
+        engine::render_blocks(&self.source, context.engine_value(), escape_as)
+            .map(|text| Rendered::Value(text.into()))
+            .map_err(|error| self.error(code::words(engine::failure(&error), paths, context)))
+    }
+
+    fn error(&self, message: String) -> RenderError {
+        RenderError { message, expression: self.source.clone() }
+    }
+}
+
+fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
+    let message = match name {
+        "lookup" | "links" => format!("`{name}` does not work yet"),
+        _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
+    };
+    CompileError { message, at }
+}
+
+/// What is wrong with the source of a request path, and at which byte.
+fn refused_path(source: &str) -> Option<(&'static str, usize)> {
+    if !source.starts_with('/') || source.starts_with("//") {
+        return Some(("a path starts with one `/`: the host is the sink's, and never data", 0));
+    }
+    let mut query_name = false;
+    for segment in scan::segments(source).unwrap_or_default() {
+        match segment {
+            Segment::Literal(range) => {
+                for (at, c) in source[range.clone()].char_indices().map(|(at, c)| (range.start + at, c)) {
+                    match c {
+                        '#' => return Some(("a request has no `#` part", at)),
+                        '?' | '&' => query_name = true,
+                        '=' => query_name = false,
+                        _ => {}
+                    }
+                }
+            }
+            Segment::Value(range) if query_name => {
+                return Some(("the name of a query parameter cannot be data, only its value", range.start));
+            }
+            Segment::Value(_) => {}
+            Segment::Block(_) | Segment::Other => {
+                return Some(("a path takes `{{ }}` only, without blocks, comments and `-`", 0));
+            }
+        }
+    }
+    None
+}
+
+/// The place of a template's error as the config wants it: the template's place, with the offset in its text added to
+/// the column. The config knows how the text was written and moves it to where that character stands in the file.
+#[must_use]
+pub fn template_spot(spot: Spot, at: usize) -> Spot {
+    Spot { column: spot.column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)), ..spot }
 }
 
 /// A template or expression that does not compile.
@@ -127,4 +375,5 @@ pub struct RenderError {
     pub expression: String,
 }
 
-pub mod mapping;
+#[cfg(test)]
+mod tests;

@@ -263,6 +263,21 @@ impl Broker for EmbeddedBroker {
         Ok(self.db.read("counting the queues", move |db| rows::depths(db, now)).await?)
     }
 
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (old, new) = (from.to_owned(), to.to_owned());
+        let moved = self.db.write("renaming a queue", move |db| rows::rename(db, &old, &new)).await?;
+        if !moved {
+            return Err(BrokerError::Unavailable(format!("the queue {to} has messages of its own")));
+        }
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let queues = Arc::make_mut(&mut queues);
+        if let Some(Queue { line, .. }) = queues.remove(from) {
+            let line = Arc::new(Line::new(line.id, to.to_owned()));
+            queues.insert(to.to_owned(), Queue { binding: None, line });
+        }
+        Ok(())
+    }
+
     async fn remove(&self, queue: &str) -> Result<u64> {
         let line = self.line(queue)?;
         let id = line.id;

@@ -10,6 +10,7 @@ use http::Method;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
+use crate::broker::Binding;
 use crate::connectors::{Limits, Manifest, OnDoubt, SinkKind, SourceKind};
 use crate::settings::{Node, Spot};
 use crate::template::mapping::Mapping;
@@ -112,6 +113,14 @@ pub struct SourceConfig {
     pub enabled: bool,
 }
 
+impl SourceConfig {
+    /// True if it asks for news, false if it receives webhooks.
+    #[must_use]
+    pub fn polls(&self) -> bool {
+        self.kind.fields.iter().any(|field| field.name == "every")
+    }
+}
+
 /// A sink.
 #[derive(Debug)]
 pub struct SinkConfig {
@@ -162,6 +171,14 @@ pub struct RouteConfig {
     pub was: Option<String>,
     /// False: it takes nothing; what waits in its queue stays.
     pub enabled: bool,
+}
+
+impl RouteConfig {
+    /// What its queue is to receive.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        Binding { queue: self.name.clone(), sources: Some(self.from.clone()), types: self.types.clone() }
+    }
 }
 
 /// One case of a route: first match.
@@ -244,8 +261,8 @@ impl Default for RetryConfig {
         Self {
             first: Duration::from_secs(5),
             factor: 2.0,
-            max: Duration::from_secs(3_600),
-            give_up_after: Duration::from_secs(3 * 86_400),
+            max: Duration::from_hours(1),
+            give_up_after: Duration::from_hours(3 * 24),
         }
     }
 }

@@ -1,40 +1,150 @@
 //! The one HTTP client of all connectors.
+//!
+//! It is exact about one thing above all: whether a call that got no answer can have reached the vendor
+//! ([`SendError`]). Redirects are never followed, for they would carry a body and its secrets to a host that nobody
+//! named.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
 
 use crate::connectors::{Answer, Call};
 
-/// The longest answer that is read, in bytes.
+pub mod addresses;
+
+/// The longest answer that is read, in bytes. What comes after is left unread.
 pub const MAX_ANSWER: usize = 1 << 20;
+
+/// How long to wait for a connection: name, TCP and TLS together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+// Shorter than the keep-alive of the servers in use (5 s at the least): a connection that the server closes while a
+// call is on its way leaves that call in doubt.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// Which addresses a call may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Addresses {
-    /// Only public ones: what the resolver says is checked before a connection is made.
+    /// Only public ones: what the resolver says is checked before a connection is made. Proxies from the environment
+    /// are not used, for they would resolve the name themselves.
     Public,
     /// Any: the operator named the host and allowed it.
     Any,
 }
 
-/// Sends [`Call`]s. No redirects are followed.
+/// Sends [`Call`]s. No redirects are followed. Clones share their connections; calls to [`Addresses::Public`] and
+/// [`Addresses::Any`] never do.
 #[derive(Clone, Debug)]
-pub struct Client {}
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    public: reqwest::Client,
+    any: reqwest::Client,
+    /// Why `https` does not work on this machine, if so.
+    no_tls: Option<String>,
+}
 
 impl Client {
-    /// Builds the client.
+    /// Builds the client, and installs the process's TLS provider if there is none yet.
+    ///
+    /// A machine without CA certificates is no error here: only calls to `https` fail there, with the fix.
     ///
     /// # Errors
-    /// [`ClientError`] with the fix, as when the machine has no CA certificates.
+    /// [`ClientError`] if the HTTP library refuses for another reason.
     pub fn new() -> Result<Self, ClientError> {
-        todo!()
+        // An error only says that a provider was installed before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (any, public) = (builder(), builder().no_proxy().dns_resolver(addresses::PublicOnly));
+        match (any.build(), public.build()) {
+            (Ok(any), Ok(public)) => Ok(Self(Arc::new(Inner { public, any, no_tls: None }))),
+            (Err(error), _) | (_, Err(error)) => Self::without_tls(&error),
+        }
     }
 
-    /// Sends a call and reads the answer.
+    fn without_tls(why: &reqwest::Error) -> Result<Self, ClientError> {
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.tls_certs_only([]).build().map_err(|e| ClientError::Tls(innermost(&e)))
+        };
+        Ok(Self(Arc::new(Inner {
+            public: build(builder().no_proxy().dns_resolver(addresses::PublicOnly))?,
+            any: build(builder())?,
+            no_tls: Some(ClientError::Tls(innermost(why)).to_string()),
+        })))
+    }
+
+    /// Sends a call and reads the answer, at most [`MAX_ANSWER`] bytes of its body.
     ///
     /// # Errors
-    /// [`SendError`], which says whether anything can have reached the vendor.
+    /// [`SendError`], which says whether anything can have reached the vendor. Its text holds neither the URL's path
+    /// nor its query.
     pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {
-        let _ = call;
-        todo!()
+        let inner = &*self.0;
+        if let Some(why) = inner.no_tls.as_ref().filter(|_| call.url.scheme() == "https") {
+            return Err(SendError::NotSent(why.clone()));
+        }
+        let client = match call.addresses {
+            Addresses::Any => &inner.any,
+            Addresses::Public => {
+                // The resolver is not asked about a host that is an address already.
+                addresses::check_literal(&call.url).map_err(SendError::NotSent)?;
+                &inner.public
+            }
+        };
+        let request = client
+            .request(call.method.clone(), call.url.clone())
+            .headers(call.headers.clone())
+            .body(call.body.clone())
+            .timeout(call.timeout);
+        let response = request.send().await.map_err(|error| failed(call, &error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read(response).await.map_err(|error| failed(call, &error))?;
+        Ok(Answer { status, headers, body })
     }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("dari/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = MAX_ANSWER - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == MAX_ANSWER {
+            break;
+        }
+    }
+    Ok(body.freeze())
+}
+
+fn failed(call: &Call, error: &reqwest::Error) -> SendError {
+    let host = call.url.host_str().unwrap_or("no host");
+    // `is_connect` covers name, address, TCP, a proxy's tunnel and the TLS handshake: no byte of the call has left.
+    if error.is_connect() || error.is_builder() {
+        let why =
+            if error.is_timeout() { format!("no connection within {CONNECT_TIMEOUT:?}") } else { innermost(error) };
+        return SendError::NotSent(format!("{host}: {why}"));
+    }
+    let why = if error.is_timeout() { format!("nothing within {:?}", call.timeout) } else { innermost(error) };
+    SendError::NoAnswer(format!("{host}: {why}"))
+}
+
+/// The cause at the bottom: what is above it says only "error sending request" and the like, or shows the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map_or_else(|| "the request cannot be built".to_owned(), ToString::to_string)
 }
 
 /// The client cannot be built.

@@ -144,9 +144,13 @@ pub struct EventFilter {
     pub to: Option<Timestamp>,
     /// Paging: only events with a lower number than this.
     pub before: Option<i64>,
+    /// Paging: only events with a higher number than this.
+    pub after: Option<i64>,
     /// Oldest first rather than newest first.
+    #[serde(default)]
     pub oldest_first: bool,
     /// At most so many; 0: 50.
+    #[serde(default)]
     pub limit: usize,
 }
 

@@ -118,6 +118,14 @@ impl Store for SqliteStore {
         self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
     }
 
+    async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool> {
+        self.db.write("retrying a held delivery", move |db| dead::retry_held(db, id, now)).await
+    }
+
+    async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()> {
+        self.db.write("forgetting a dead letter", move |db| dead::forget(db, id, at)).await
+    }
+
     async fn next_generation(&self) -> Result<u32> {
         self.db.write("numbering a replay", accounts::next_generation).await
     }
@@ -190,6 +198,11 @@ impl Store for SqliteStore {
     async fn link_count(&self, owner: &str) -> Result<u64> {
         let owner = owner.to_owned();
         self.db.read("counting links", move |db| deliveries::link_count(db, &owner)).await
+    }
+
+    async fn forget_route(&self, owner: &str) -> Result<u64> {
+        let owner = owner.to_owned();
+        self.db.write("forgetting a route", move |db| deliveries::forget_route(db, &owner)).await
     }
 
     async fn rename_route(&self, from: &str, to: &str) -> Result<()> {

@@ -277,6 +277,18 @@ pub fn depths(db: &Connection, now: i64) -> rusqlite::Result<Vec<Depth>> {
     rows.collect()
 }
 
+/// False if there are messages under the new name already. A queue that is not there needs no new name.
+pub fn rename(db: &Connection, from: &str, to: &str) -> rusqlite::Result<bool> {
+    let there = "SELECT EXISTS (SELECT 1 FROM queue WHERE name = ?1), EXISTS (SELECT 1 FROM queue WHERE name = ?2 AND messages > 0)";
+    let (old, busy): (bool, bool) = db.query_row(there, [from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if !old || busy {
+        return Ok(!old);
+    }
+    db.execute("DELETE FROM queue WHERE name = ?1", [to])?;
+    db.execute("UPDATE queue SET name = ?2, bound = 0 WHERE name = ?1", [from, to])?;
+    Ok(true)
+}
+
 /// Lets nothing more into a queue.
 pub fn unbind(db: &Connection, queue: i64) -> rusqlite::Result<()> {
     db.execute("UPDATE queue SET bound = 0 WHERE id = ?1", [queue]).map(drop)

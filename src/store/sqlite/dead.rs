@@ -120,6 +120,20 @@ pub fn mark_delivered(db: &Connection, id: i64, remote_id: Option<&str>) -> rusq
     Ok(true)
 }
 
+/// Makes a held delivery ready to be tried again; its letter stays.
+pub fn retry_held(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<bool> {
+    let Some(found) = find(db, id)?.filter(|found| found.stored.letter.class == DeadClass::Held) else {
+        return Ok(false);
+    };
+    deliveries::reopen(db, found.route, &found.key, now)?;
+    Ok(true)
+}
+
+/// Removes a letter and nothing else, unless it was written anew.
+pub fn forget(db: &Connection, id: i64, at: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM dead WHERE id = ?1 AND at = ?2")?.execute(params![id, micros(at)]).map(drop)
+}
+
 /// Takes a letter away to be tried again.
 pub fn take(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<Option<StoredDead>> {
     let Some(found) = find(db, id)? else { return Ok(None) };

@@ -25,6 +25,9 @@ pub fn events(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Lis
     if let Some(to) = filter.to {
         query.and("event.at < ?", Sql::Integer(micros(to)));
     }
+    if let Some(after) = filter.after {
+        query.and("event.seq > ?", Sql::Integer(after));
+    }
     if let Some(before) = filter.before {
         query.and("event.seq < ?", Sql::Integer(before));
     }

@@ -1,0 +1,86 @@
+//! What people ask of a bridge, and what they tell it.
+//!
+//! # Layout
+//! [`Operator`] answers, over the store, the journal and the broker; it works the same within a running bridge and on
+//! the files of a stopped one. [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
+//! beside the store while the bridge runs, in-process otherwise. [`serve`] listens. [`views`] are the answers' shapes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deliver::halts::Halts;
+use crate::redact::Redactor;
+use crate::store::Store;
+use crate::store::journal::Journal;
+
+pub mod api;
+pub mod replay;
+pub mod serve;
+mod states;
+mod trace;
+pub mod views;
+
+/// Answers people's questions and does what they say.
+pub struct Operator {
+    /// The config.
+    pub config: Arc<Config>,
+    /// What remembers.
+    pub store: Arc<dyn Store>,
+    /// What moves events.
+    pub broker: Arc<dyn Broker>,
+    /// The history.
+    pub journal: Arc<dyn Journal>,
+    /// What is stopped.
+    pub halts: Arc<Halts>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// What to mask.
+    pub redactor: Arc<Redactor>,
+    /// Wakes the poller of a source; empty where none runs.
+    pub pollers: HashMap<String, Arc<Notify>>,
+}
+
+/// Why an operator's wish was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}{hint}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// A suggestion, with a leading separator, or nothing.
+        hint: String,
+    },
+    /// It makes no sense, in words.
+    #[error("{0}")]
+    Refused(String),
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    /// The broker.
+    #[error("{0}")]
+    Broker(#[from] crate::broker::BrokerError),
+}
+
+/// The result of an operator's wish.
+pub type Result<T> = std::result::Result<T, OperatorError>;
+
+impl OperatorError {
+    /// No such thing among these; the nearest name is suggested.
+    #[must_use]
+    pub fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let near = known
+            .map(|k| (strsim::jaro_winkler(k, name), k))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let hint = near.map_or_else(String::new, |(_, k)| format!("; did you mean {k:?}?"));
+        Self::NotFound { what, name: name.to_owned(), hint }
+    }
+}

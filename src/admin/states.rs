@@ -1,0 +1,374 @@
+//! How accounts, sinks, sources and routes stand, and what a person can do about it.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::views::{AccountView, DeadView, Done, Readiness, RouteView, SinkView, SourceView};
+use super::{Operator, OperatorError, Result};
+use crate::broker::{Depth, JOURNAL};
+use crate::connectors::Limits;
+use crate::deliver::gate::{Gate, month_turns};
+use crate::outcome::Scope;
+use crate::store::journal::{Entry, Record, Step};
+use crate::store::{DeadClass, DeadFilter, StoredDead, Suspension};
+
+impl Operator {
+    /// Every account, and every sink that is its own.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn accounts(&self) -> Result<Vec<AccountView>> {
+        let now = self.clock.now();
+        let mut views = Vec::new();
+        for (name, connector, url, limits, zone) in self.all_accounts() {
+            let gate = Gate::new(name, limits, zone.clone());
+            let month = gate.charge(now).month;
+            let used = self.store.used(name, &month).await?;
+            views.push(AccountView {
+                name: name.to_owned(),
+                connector: connector.to_owned(),
+                url: url.to_owned(),
+                used_up: limits.monthly.and_then(|monthly| used_up(used, monthly, now, &zone)),
+                month,
+                used,
+                monthly: limits.monthly,
+                rate: limits.rate,
+                concurrency: limits.concurrency,
+                suspension: self.halts.any(&[(Scope::Account, name)]),
+            });
+        }
+        Ok(views)
+    }
+
+    fn all_accounts(&self) -> Vec<(&str, &str, &str, Limits, TimeZone)> {
+        let accounts = self.config.accounts.values();
+        let mut all: Vec<_> =
+            accounts.map(|a| (a.name.as_str(), a.manifest.name, a.url.as_str(), a.limits, a.zone.clone())).collect();
+        let own = self.config.sinks.iter().filter(|sink| !self.config.accounts.contains_key(&sink.account));
+        all.extend(own.map(|s| (s.name.as_str(), s.manifest.name, "", s.limits, self.config.zone.clone())));
+        all
+    }
+
+    /// Sets how many calls an account has made this month.
+    ///
+    /// # Errors
+    /// No such account; the store.
+    pub async fn set_used(&self, name: &str, used: u64) -> Result<Done> {
+        self.check_name(Scope::Account, name)?;
+        let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
+            return Err(OperatorError::Refused(format!("{name} counts no calls")));
+        };
+        let month = Gate::new(name, limits, zone).charge(self.clock.now()).month;
+        self.store.set_used(name, &month, used).await?;
+        Ok(Done { done: format!("account {name}: {used} calls used in {month}") })
+    }
+
+    /// Every sink.
+    ///
+    /// # Errors
+    /// The broker.
+    pub async fn sinks(&self) -> Result<Vec<SinkView>> {
+        let depths = self.broker.depths().await?;
+        let views = self.config.sinks.iter().map(|sink| {
+            let routes = self.config.routes.iter().filter(|route| route.to == sink.name);
+            SinkView {
+                name: sink.name.clone(),
+                kind: sink.kind.name.to_owned(),
+                account: sink.account.clone(),
+                enabled: sink.enabled,
+                queued: routes.filter_map(|route| depth(&depths, &route.name)).map(|d| d.messages).sum(),
+                suspension: self.halts.any(&[(Scope::Sink, &sink.name), (Scope::Account, &sink.account)]),
+            }
+        });
+        Ok(views.collect())
+    }
+
+    /// Every source.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn sources(&self) -> Result<Vec<SourceView>> {
+        let mut views = Vec::new();
+        for source in &self.config.sources {
+            let cursor = self.store.cursor(&source.name).await?;
+            let last_poll = self.journal.polled(&source.name, 1).await?.into_iter().next();
+            let polls = source.polls();
+            let account = source.account.as_deref().unwrap_or_default();
+            views.push(SourceView {
+                name: source.name.clone(),
+                kind: source.kind.name.to_owned(),
+                enabled: source.enabled,
+                path: (!polls).then(|| format!("/hooks/{}", source.name)),
+                last_poll,
+                cursor,
+                suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
+            });
+        }
+        Ok(views)
+    }
+
+    /// Every route, and every queue that a former one left.
+    ///
+    /// # Errors
+    /// The store or the broker.
+    pub async fn routes(&self) -> Result<Vec<RouteView>> {
+        let depths = self.broker.depths().await?;
+        let counts = self.store.dead_counts().await?;
+        let count = |route: &str, held: bool| -> u64 {
+            let of = counts.iter().filter(|(r, class, _)| r == route && (*class == DeadClass::Held) == held);
+            of.map(|(.., n)| n).sum()
+        };
+        let mut views: Vec<_> = self
+            .config
+            .routes
+            .iter()
+            .map(|route| {
+                let depth = depth(&depths, &route.name);
+                let account = self.config.sinks.iter().find(|s| s.name == route.to).map_or("", |s| &s.account);
+                let scopes = [(Scope::Route, route.name.as_str()), (Scope::Sink, &route.to), (Scope::Account, account)];
+                RouteView {
+                    name: route.name.clone(),
+                    from: route.from.clone(),
+                    to: Some(route.to.clone()),
+                    does: route.cases.iter().map(|case| case.action.name().to_owned()).collect(),
+                    enabled: route.enabled,
+                    queued: depth.map_or(0, |d| d.messages),
+                    waiting: depth.map_or(0, |d| d.waiting),
+                    oldest: depth.and_then(|d| d.oldest),
+                    dead: count(&route.name, false),
+                    held: count(&route.name, true),
+                    suspension: self.halts.any(&scopes),
+                }
+            })
+            .collect();
+        let left = depths.iter().filter(|d| d.queue != JOURNAL && !views.iter().any(|v| v.name == d.queue));
+        let left: Vec<_> = left.filter(|d| d.messages > 0).map(|d| orphan(d, &count)).collect();
+        views.extend(left);
+        Ok(views)
+    }
+
+    /// Stops something until a person resumes it.
+    ///
+    /// # Errors
+    /// No such thing; the store.
+    pub async fn suspend(&self, scope: Scope, name: &str, why: Option<String>) -> Result<Done> {
+        self.check_name(scope, name)?;
+        let why = why.unwrap_or_else(|| "suspended by a person".to_owned());
+        let since = self.clock.now();
+        self.halts.suspend(Suspension { scope, name: name.to_owned(), why, since, until: None }).await?;
+        Ok(Done { done: format!("{} {name} is suspended", scope.name()) })
+    }
+
+    /// Lets something go on.
+    ///
+    /// # Errors
+    /// No such thing, or it was not stopped; the store.
+    pub async fn resume(&self, scope: Scope, name: &str) -> Result<Done> {
+        self.check_name(scope, name)?;
+        if !self.halts.resume(scope, name).await? {
+            return Err(OperatorError::Refused(format!("{} {name} is not suspended", scope.name())));
+        }
+        Ok(Done { done: format!("{} {name} goes on", scope.name()) })
+    }
+
+    /// Polls a source now.
+    ///
+    /// # Errors
+    /// No such source, it does not poll, or no bridge is running.
+    pub fn poll(&self, name: &str) -> Result<Done> {
+        self.check_name(Scope::Source, name)?;
+        let Some(wake) = self.pollers.get(name) else {
+            let why =
+                format!("source {name} is not polled here: it is a webhook, switched off, or no bridge is running");
+            return Err(OperatorError::Refused(why));
+        };
+        wake.notify_one();
+        Ok(Done { done: format!("source {name} is polled now") })
+    }
+
+    /// Forgets a route that the config no longer has: its links, its ledger, and its queue.
+    ///
+    /// # Errors
+    /// The config still has it, or messages wait for it and `drop` was not said; the store or the broker.
+    pub async fn retire(&self, name: &str, drop: bool) -> Result<Done> {
+        if self.config.routes.iter().any(|route| route.name == name) {
+            let why = format!("route {name} is in the config: take it out first, or suspend it");
+            return Err(OperatorError::Refused(why));
+        }
+        let depths = self.broker.depths().await?;
+        let queued = depths.iter().find(|d| d.queue == name && name != JOURNAL);
+        if let Some(depth) = queued.filter(|d| d.messages > 0 && !drop) {
+            let why = format!(
+                "{} messages wait for route {name}: put it back to let it work them off, or say --drop to lose them",
+                depth.messages
+            );
+            return Err(OperatorError::Refused(why));
+        }
+        let dropped = if queued.is_some() { self.broker.remove(name).await? } else { 0 };
+        let links = self.store.forget_route(name).await?;
+        Ok(Done { done: format!("route {name} is forgotten: {links} links, {dropped} messages") })
+    }
+
+    fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
+        let config = &self.config;
+        let known: Vec<&str> = match scope {
+            Scope::Account => self.all_accounts().into_iter().map(|(name, ..)| name).collect(),
+            Scope::Sink => config.sinks.iter().map(|s| s.name.as_str()).collect(),
+            Scope::Route => config.routes.iter().map(|r| r.name.as_str()).collect(),
+            Scope::Source => config.sources.iter().map(|s| s.name.as_str()).collect(),
+        };
+        if known.contains(&name) {
+            return Ok(());
+        }
+        Err(OperatorError::unknown(scope.name(), name, known.into_iter()))
+    }
+
+    // === Dead letters ===
+
+    /// Lists dead letters; what is to be masked is masked.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn dead(&self, filter: DeadFilter) -> Result<Vec<DeadView>> {
+        let letters = self.store.dead(filter).await?;
+        Ok(letters.into_iter().map(|dead| DeadView { dead: self.masked_letter(dead) }).collect())
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// There is none with this number; the store.
+    pub async fn dead_letter(&self, id: i64) -> Result<DeadView> {
+        let dead = self.store.dead_letter(id).await?.ok_or_else(|| no_letter(id))?;
+        Ok(DeadView { dead: self.masked_letter(dead) })
+    }
+
+    /// Drops a dead letter for good.
+    ///
+    /// # Errors
+    /// There is none with this number; the store.
+    pub async fn drop_dead(&self, id: i64) -> Result<Done> {
+        let dead = self.store.dead_letter(id).await?.ok_or_else(|| no_letter(id))?;
+        self.store.drop_dead(id).await?;
+        self.note(&dead, format!("dropped dead letter {id}"));
+        Ok(Done { done: format!("dead letter {id} is dropped") })
+    }
+
+    /// Marks a held delivery as delivered.
+    ///
+    /// # Errors
+    /// There is none with this number, or it is not held; the store.
+    pub async fn mark_delivered(&self, id: i64, remote_id: Option<String>) -> Result<Done> {
+        let dead = self.held(id).await?;
+        self.store.mark_delivered(id, remote_id, self.clock.now()).await?;
+        self.note(&dead, format!("marked held delivery {id} as delivered"));
+        Ok(Done { done: format!("delivery {id} counts as delivered") })
+    }
+
+    /// Tries a held delivery again.
+    ///
+    /// # Errors
+    /// There is none with this number, or it is not held; the store or the broker.
+    pub async fn mark_again(&self, id: i64) -> Result<Done> {
+        let dead = self.held(id).await?;
+        self.store.retry_held(id, self.clock.now()).await?;
+        self.broker.publish_to(&dead.letter.delivery.route, dead.letter.event.clone()).await?;
+        self.store.forget_dead(id, dead.letter.at).await?;
+        self.note(&dead, format!("sent held delivery {id} again"));
+        Ok(Done { done: format!("delivery {id} is tried again") })
+    }
+
+    async fn held(&self, id: i64) -> Result<StoredDead> {
+        let dead = self.store.dead_letter(id).await?.ok_or_else(|| no_letter(id))?;
+        if dead.letter.class == DeadClass::Held {
+            return Ok(dead);
+        }
+        Err(OperatorError::Refused(format!("dead letter {id} is not held: use `dari replay --dead {id}` or drop it")))
+    }
+
+    pub(super) fn note(&self, dead: &StoredDead, what: String) {
+        tracing::info!(route = %dead.letter.delivery.route, event = %dead.letter.delivery.event, "{what}");
+        self.journal.record(Record::Entry(Entry {
+            at: self.clock.now(),
+            event: dead.letter.delivery.event.clone(),
+            route: Some(dead.letter.delivery.route.clone()),
+            step: Step::Operator { what },
+        }));
+    }
+
+    fn masked_letter(&self, mut dead: StoredDead) -> StoredDead {
+        let masked = self.redactor.values(&dead.letter.event.data.value());
+        if let Some(call) = &mut dead.letter.call {
+            masked.value(call);
+        }
+        dead.letter.reason = masked.text(&dead.letter.reason);
+        dead.letter.event = std::sync::Arc::new(self.masked_event(&dead.letter.event));
+        dead
+    }
+
+    /// Whether the bridge can do its work. A suspended sink is no reason to be taken out of service.
+    pub async fn readiness(&self) -> Readiness {
+        let mut notes = Vec::new();
+        if let Err(error) = self.store.suspensions().await {
+            notes.push(format!("store: {error}"));
+        }
+        if let Err(error) = self.broker.depths().await {
+            notes.push(format!("broker: {error}"));
+        }
+        let ready = notes.is_empty();
+        let halts = self.halts.all();
+        notes.extend(halts.iter().map(|s| format!("{} {} is suspended: {}", s.scope.name(), s.name, s.why)));
+        Readiness { ready, notes }
+    }
+}
+
+fn no_letter(id: i64) -> OperatorError {
+    OperatorError::NotFound { what: "dead letter", name: id.to_string(), hint: String::new() }
+}
+
+fn depth<'a>(depths: &'a [Depth], queue: &str) -> Option<&'a Depth> {
+    depths.iter().find(|d| d.queue == queue)
+}
+
+fn orphan(depth: &Depth, count: &impl Fn(&str, bool) -> u64) -> RouteView {
+    RouteView {
+        name: depth.queue.clone(),
+        from: Vec::new(),
+        to: None,
+        does: Vec::new(),
+        enabled: false,
+        queued: depth.messages,
+        waiting: depth.waiting,
+        oldest: depth.oldest,
+        dead: count(&depth.queue, false),
+        held: count(&depth.queue, true),
+        suspension: None,
+    }
+}
+
+/// When a month's calls are used up if it goes on like this; `None` if they last.
+fn used_up(used: u64, monthly: u64, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    if used == 0 {
+        return None;
+    }
+    let start = now.to_zoned(zone.clone()).first_of_month().ok()?.start_of_day().ok()?.timestamp();
+    let elapsed = now.duration_since(start).as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a forecast, to the day")]
+    let needed = elapsed * (monthly as f64) / (used as f64);
+    let at = start.saturating_add(SignedDuration::try_from_secs_f64(needed).ok()?).ok()?;
+    (at < month_turns(now, zone)).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forecast_goes_on_at_the_months_pace() {
+        let now: Timestamp = "2026-11-11T00:00:00Z".parse().expect("a time");
+        let day = used_up(750, 1500, now, &TimeZone::UTC).expect("used up");
+        assert_eq!(day.to_string(), "2026-11-21T00:00:00Z");
+        assert_eq!(used_up(400, 1500, now, &TimeZone::UTC), None);
+        assert_eq!(used_up(0, 1500, now, &TimeZone::UTC), None);
+    }
+}

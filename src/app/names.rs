@@ -1,0 +1,87 @@
+//! What a config's names meant at the last start: a route that vanished or leads elsewhere stops the start until the
+//! user says what is meant (design: links).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::AppError;
+use crate::broker::{Broker, JOURNAL};
+use crate::config::Config;
+use crate::store::Store;
+
+const FACT: &str = "names";
+
+/// The names of the last start.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Names {
+    /// Routes and where they led.
+    routes: BTreeMap<String, String>,
+    /// Sources.
+    sources: Vec<String>,
+}
+
+/// Compares the config's names with those of the last start, moves what has a new name, and remembers them.
+///
+/// # Errors
+/// [`AppError::Names`] with every route whose links or messages would be orphaned; then nothing was changed.
+pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
+    let known: Names = match store.fact(FACT).await? {
+        Some(value) => serde_json::from_value(value).unwrap_or_default(),
+        None => Names::default(),
+    };
+    let mut faults = Vec::new();
+    for (name, to) in &known.routes {
+        let links = store.link_count(name).await?;
+        match config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name)) {
+            Some(route) if links > 0 && leads_elsewhere(config, to, &route.to) => faults.push(format!(
+                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the new \
+                 route another name, or forget the links with `dari routes retire {name}`",
+                route.to
+            )),
+            Some(_) => {}
+            None => {
+                let queued = broker.depths().await?.into_iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
+                if links > 0 || queued > 0 {
+                    faults.push(format!(
+                        "route {name} is no longer in the config, but {queued} messages wait for it and {links} links \
+                         belong to it. Say `was: {name}` at the route that takes its place, put it back with \
+                         `enabled: false`, or forget it with `dari routes retire {name}`"
+                    ));
+                }
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(AppError::Names(faults));
+    }
+    rename(config, &known, store, broker).await?;
+    let names = Names {
+        routes: config.routes.iter().map(|route| (route.name.clone(), route.to.clone())).collect(),
+        sources: config.sources.iter().map(|source| source.name.clone()).collect(),
+    };
+    store.set_fact(FACT, serde_json::to_value(names).unwrap_or_default()).await?;
+    Ok(())
+}
+
+fn leads_elsewhere(config: &Config, before: &str, now: &str) -> bool {
+    let renamed = config.sinks.iter().any(|sink| sink.name == now && sink.was.as_deref() == Some(before));
+    before != now && !renamed
+}
+
+async fn rename(config: &Config, known: &Names, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
+    for route in &config.routes {
+        if let Some(was) = route.was.as_ref().filter(|was| known.routes.contains_key(*was) && *was != JOURNAL) {
+            store.rename_route(was, &route.name).await?;
+            broker.rename(was, &route.name).await?;
+            tracing::info!(from = %was, to = %route.name, "the route's links and messages go by its new name");
+        }
+    }
+    for source in &config.sources {
+        if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {
+            store.rename_cursor(was, Some(&source.name)).await?;
+            tracing::info!(from = %was, to = %source.name, "the source's cursor goes by its new name");
+        }
+    }
+    Ok(())
+}

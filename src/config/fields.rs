@@ -1,0 +1,302 @@
+//! The keys of the config that belong to no connector. The check and the schema both work from these lists.
+
+use crate::settings::{Field, Kind, Need};
+
+const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Field {
+    Field { name, kind, need, doc }
+}
+
+/// A section whose entries are checked one by one.
+const SECTION: Kind = Kind::Map(&Kind::Any);
+/// A sensible bound for counts.
+const MANY: i64 = 1_000_000_000;
+
+/// The top of the file.
+pub(super) static TOP: &[Field] = &[
+    field("store", Kind::Object(STORE), Need::Optional, "Where Dari remembers things."),
+    field("listen", Kind::Object(LISTEN), Need::Optional, "Where Dari listens."),
+    field("time_zone", Kind::Zone, Need::Default("UTC"), "The zone of times that bear none, and in which months turn."),
+    field("journal", Kind::Object(JOURNAL), Need::Optional, "How long the history of events is kept."),
+    field("dedupe", Kind::Duration, Need::Default("35d"), "How long a repeated event is known as a repetition."),
+    field(
+        "min_free",
+        Kind::Size,
+        Need::Default("512MiB"),
+        "Below this much free disk space bodies are no longer kept, and then webhooks are refused.",
+    ),
+    field(
+        "redact",
+        Kind::List(&Kind::Text),
+        Need::Optional,
+        "Paths as `data.answers['연락처']` whose values are masked wherever they are shown.",
+    ),
+    field("accounts", SECTION, Need::Optional, "Credentials by name: `name: { vendor: { … } }`."),
+    field("tables", SECTION, Need::Optional, "Lookup tables by name, for `table('name')` in templates."),
+    field("sources", SECTION, Need::Optional, "Where events come from, by name: `name: { kind: { … } }`."),
+    field("sinks", SECTION, Need::Optional, "Where records go, by name: `name: { kind: { … } }`."),
+    field("routes", SECTION, Need::Optional, "Which events go to which sink, and how, by name."),
+    field("tests", Kind::List(&Kind::Object(TEST)), Need::Optional, "Tests of this file, for `dari test`."),
+    field(
+        "broker",
+        Kind::Any,
+        Need::NotYet("events move through the queue in the store's file; leave it out"),
+        "What moves events.",
+    ),
+    field(
+        "spool",
+        Kind::Any,
+        Need::NotYet("it serves a broker on another machine; leave it out"),
+        "Where events wait while the broker is away.",
+    ),
+    field(
+        "alerts",
+        Kind::Any,
+        Need::NotYet("operators are told in the log; leave it out"),
+        "The sink that operators are told through.",
+    ),
+];
+
+/// `store`.
+static STORE: &[Field] = &[field(
+    "url",
+    Kind::Text,
+    Need::Default("sqlite://data/dari.db"),
+    "The file, as `sqlite://data/dari.db`; a relative path starts at the config's folder.",
+)];
+
+/// `listen`.
+pub(super) static LISTEN: &[Field] = &[
+    field("hooks", Kind::Address, Need::Default("0.0.0.0:8080"), "The address that webhooks come to."),
+    field("public", Kind::Url, Need::Optional, "The URL under which others reach that address."),
+    field(
+        "admin",
+        Kind::Object(ADMIN),
+        Need::Optional,
+        "The address of the admin API; without it there is only a socket beside the store.",
+    ),
+];
+
+/// `listen.admin`.
+pub(super) static ADMIN: &[Field] = &[
+    field("address", Kind::Address, Need::Default("127.0.0.1:8081"), "The address of the admin API."),
+    field(
+        "token",
+        Kind::Secret,
+        Need::Optional,
+        "The token that it asks for; required unless the address is a loopback one.",
+    ),
+];
+
+/// `journal`.
+pub(super) static JOURNAL: &[Field] = &[
+    field("keep", Kind::Duration, Need::Default("30d"), "How long events and their steps are kept."),
+    field("bodies", Kind::Duration, Need::Default("7d"), "How long the bodies of events are kept."),
+];
+
+/// What every account takes besides its vendor's keys.
+pub(super) static ACCOUNT: &[Field] = &[
+    field("url", Kind::Url, Need::Optional, "Another base URL: a sandbox, a proxy, another region."),
+    field(
+        "limits",
+        Kind::Object(LIMITS),
+        Need::Optional,
+        "How much the account may be used; the vendor's own limits are the default.",
+    ),
+    field("time_zone", Kind::Zone, Need::Optional, "The account's zone, if it is not the config's."),
+];
+
+/// `limits` of an account, and of a sink that is its own account.
+pub(super) static LIMITS: &[Field] = &[
+    field("rate", Kind::Number { min: 0.001, max: 100_000.0 }, Need::Optional, "Calls a second."),
+    field("concurrency", Kind::Integer { min: 1, max: 10_000 }, Need::Optional, "Calls at the same time."),
+    field("monthly", Kind::Integer { min: 1, max: MANY }, Need::Optional, "Calls a month."),
+];
+
+/// What every source takes besides its kind's keys.
+pub(super) static SOURCE: &[Field] = &[WAS, ENABLED];
+
+/// What every sink takes besides its kind's keys.
+pub(super) static SINK: &[Field] = &[
+    WAS,
+    ENABLED,
+    field("fetch_hosts", Kind::Any, Need::NotYet("no sink uploads files yet"), "Hosts that files may be fetched from."),
+    field(
+        "find",
+        Kind::Any,
+        Need::NotYet("what is in doubt is held or retried, by `on_doubt`"),
+        "How to ask whether a call took effect.",
+    ),
+];
+
+/// What a sink that is its own account takes besides.
+pub(super) static OWN_ACCOUNT: &[Field] =
+    &[field("limits", Kind::Object(LIMITS), Need::Optional, "How much this sink may be used.")];
+
+const WAS: Field =
+    field("was", Kind::Text, Need::Optional, "Its former name: what is remembered under that name moves here.");
+const ENABLED: Field =
+    field("enabled", Kind::Boolean, Need::Default("true"), "`false` switches it off and keeps what it has.");
+
+/// A table.
+pub(super) static TABLE: &[Field] = &[
+    field("values", Kind::Map(&Kind::Any), Need::Optional, "The values by key."),
+    field("csv", Kind::Object(CSV), Need::Optional, "A file with a heading line."),
+];
+
+/// `csv` of a table.
+pub(super) static CSV: &[Field] = &[
+    field("file", Kind::Path, Need::Required, "The file; a relative path starts at the config's folder."),
+    field("key", Kind::Text, Need::Required, "The heading of the column that is looked up."),
+    field("value", Kind::Text, Need::Required, "The heading of the column that is found."),
+];
+
+/// A route.
+pub(super) static ROUTE: &[Field] = &[
+    field(
+        "from",
+        Kind::List(&Kind::Text),
+        Need::Required,
+        "The sources it takes events from; `*` stands for any part of a name.",
+    ),
+    field(
+        "types",
+        Kind::List(&Kind::Text),
+        Need::Optional,
+        "The types of events it takes, `*` allowed; all if missing.",
+    ),
+    field("when", Kind::Expression, Need::Optional, "An expression: only events for which it is true pass."),
+    field("to", Kind::Text, Need::Required, "The sink."),
+    field("do", ACTION, Need::Optional, "What to do there."),
+    field("map", Kind::Mapping, Need::Optional, "The record: each leaf is a template."),
+    field("request", REQUEST, Need::Optional, "How the sink is called."),
+    field(
+        "key",
+        Kind::Template,
+        Need::Optional,
+        "What a record is remembered by; the event's source and subject if missing.",
+    ),
+    field(
+        "cases",
+        Kind::List(&Kind::Object(CASE)),
+        Need::Optional,
+        "Instead of `do` and `map`: the first case that fits an event decides.",
+    ),
+    field("retry", Kind::Object(RETRY), Need::Optional, "The schedule of retries."),
+    field(
+        "on_doubt",
+        Kind::Choice(&["hold", "retry"]),
+        Need::Optional,
+        "What to do when it is unknown whether a call took effect: hold it for a person, or retry it.",
+    ),
+    WAS,
+    ENABLED,
+    field(
+        "lookup",
+        Kind::Any,
+        Need::NotYet("use `tables` for what can be listed in a file"),
+        "Values read from a vendor.",
+    ),
+    field(
+        "link",
+        Kind::Any,
+        Need::NotYet("a route remembers its own records only"),
+        "Shares remembered records with other routes.",
+    ),
+    field(
+        "leaves",
+        Kind::Any,
+        Need::NotYet("a subject that no longer passes `when` is kept"),
+        "What becomes of a subject that no longer passes `when`.",
+    ),
+    field(
+        "match",
+        Kind::Any,
+        Need::NotYet("`upsert` goes by what Dari itself created"),
+        "How to find a record at the vendor.",
+    ),
+    field("priority", Kind::Any, Need::NotYet("routes take turns"), "Which route goes first."),
+];
+
+/// One of `cases`.
+pub(super) static CASE: &[Field] = &[
+    field(
+        "types",
+        Kind::List(&Kind::Text),
+        Need::Optional,
+        "The types of events it takes, `*` allowed; all if missing.",
+    ),
+    field("when", Kind::Expression, Need::Optional, "An expression: only events for which it is true pass."),
+    field("do", ACTION, Need::Required, "What to do."),
+    field("map", Kind::Mapping, Need::Optional, "The record: each leaf is a template."),
+    field("request", REQUEST, Need::Optional, "How the sink is called."),
+    field(
+        "without_link",
+        Kind::Any,
+        Need::NotYet("an event whose record Dari did not create has nothing to do"),
+        "What to do if there is no record yet.",
+    ),
+];
+
+/// `do`.
+const ACTION: Kind = Kind::Choice(&["create", "update", "delete", "reply", "upsert", "sync"]);
+
+/// `request`: one call, or one for each verb.
+const REQUEST: Kind = Kind::Either(&[Kind::Object(CALL), Kind::Object(CALLS)]);
+
+/// One call of `request`.
+pub(super) static CALL: &[Field] = &[
+    field("method", Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"]), Need::Default("POST"), "The method."),
+    field(
+        "path",
+        Kind::Template,
+        Need::Required,
+        "The path below the sink's URL: a template whose values are percent-encoded.",
+    ),
+];
+
+/// The calls of `request` by verb.
+pub(super) static CALLS: &[Field] = &[
+    field("create", Kind::Object(CALL), Need::Optional, "How a record is created."),
+    field("update", Kind::Object(CALL), Need::Optional, "How a record is updated."),
+    field("delete", Kind::Object(CALL), Need::Optional, "How a record is deleted."),
+];
+
+/// `retry`.
+pub(super) static RETRY: &[Field] = &[
+    field("first", Kind::Duration, Need::Default("5s"), "The first delay."),
+    field(
+        "factor",
+        Kind::Number { min: 1.0, max: 100.0 },
+        Need::Default("2"),
+        "By how much each delay is longer than the one before.",
+    ),
+    field("max", Kind::Duration, Need::Default("1h"), "The longest delay."),
+    field("give_up_after", Kind::Duration, Need::Default("3d"), "When to stop, counted from the first retry."),
+];
+
+/// A test.
+pub(super) static TEST: &[Field] = &[
+    field("name", Kind::Text, Need::Required, "What it shows, in words."),
+    field("event", Kind::Path, Need::Optional, "A file with a whole event."),
+    field("request", Kind::Object(TEST_REQUEST), Need::Optional, "A webhook as it arrives, to test from the bytes on."),
+    field("links", Kind::Map(&Kind::Any), Need::Optional, "The records that exist before, by route."),
+    field("respond", Kind::Map(&Kind::Any), Need::Optional, "What the vendors answer, by sink."),
+    field("expect", Kind::Map(&Kind::Any), Need::Required, "What each route is to do."),
+];
+
+/// `request` of a test.
+static TEST_REQUEST: &[Field] = &[
+    field("source", Kind::Text, Need::Required, "The source it comes to."),
+    field("file", Kind::Path, Need::Required, "A file with the body."),
+    field("headers", Kind::Map(&Kind::Text), Need::Optional, "Its headers."),
+];
+
+/// The store where the config names none.
+pub(super) const DEFAULT_STORE: &str = "sqlite://data/dari.db";
+/// What to say to a `store.url` that is no file.
+pub(super) const NO_STORE_FILE: &str = "`url`: expected a file, as `sqlite://data/dari.db`";
+
+/// The file of a `sqlite://` URL; a relative one starts at the config's folder.
+pub(super) fn store_file(dir: &std::path::Path, url: &str) -> Option<std::path::PathBuf> {
+    url.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(|path| dir.join(path))
+}

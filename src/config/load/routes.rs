@@ -1,0 +1,302 @@
+//! Routes: what no single field can say.
+
+use std::collections::BTreeMap;
+
+use super::{Known, Loader};
+use crate::broker::matches;
+use crate::config::fields;
+use crate::config::model::{Action, CaseConfig, RequestConfig, RetryConfig, RouteConfig};
+use crate::config::names::is_type_pattern;
+use crate::connectors::{OnDoubt, SinkKind};
+use crate::outcome::Verb;
+use crate::settings::{Fault, Key, Node, NodeValue, Settings, Spot};
+use crate::template::mapping::Mapping;
+use crate::template::{Expression, Template};
+
+impl Action {
+    /// The action of a word of the config.
+    fn parse(word: &str) -> Option<Self> {
+        const ALL: [Action; 6] =
+            [Action::Create, Action::Update, Action::Delete, Action::Reply, Action::Upsert, Action::Sync];
+        ALL.into_iter().find(|action| action.name() == word)
+    }
+
+    /// What a sink must be able to do for it.
+    fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Create => &[Verb::Create],
+            Self::Update => &[Verb::Update],
+            Self::Delete => &[Verb::Delete],
+            Self::Reply => &[Verb::Reply],
+            Self::Upsert => &[Verb::Create, Verb::Update],
+            Self::Sync => &[Verb::Create, Verb::Update, Verb::Delete],
+        }
+    }
+
+    fn creates(self) -> bool {
+        self.verbs().contains(&Verb::Create)
+    }
+}
+
+/// Where a route goes: the sink's name, and its kind if there is such a sink.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    name: &'a str,
+    kind: Option<&'static SinkKind>,
+}
+
+impl Loader<'_> {
+    pub(super) fn routes(&mut self, section: Option<Node>, known: &Known) -> Vec<RouteConfig> {
+        let entries = self.named(section, "routes");
+        let names: Vec<&str> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
+        let former = entries.iter().filter_map(|(key, node)| node.get("was").map(|was| (key.name.as_str(), was)));
+        self.former(&names, former);
+        entries.into_iter().filter_map(|(key, node)| self.route(key, node, known)).collect()
+    }
+
+    fn route(&mut self, key: Key, mut node: Node, known: &Known) -> Option<RouteConfig> {
+        let before = self.count();
+        self.checker.object(&mut node, &[fields::ROUTE], &format!("route `{}`", key.name));
+        if !matches!(node.value, NodeValue::Map(_)) {
+            return None;
+        }
+        let route = Settings::new(&node, fields::ROUTE);
+        let from = self.from(&route, known);
+        let to = route.text("to").unwrap_or_default();
+        let kind = known.sinks.get(to).copied().flatten();
+        if let Some(node) = route.get("to").filter(|_| !to.is_empty()) {
+            self.must_be_known(node, to, "sink", &known.sinks_names);
+        }
+        let cases = self.cases(&key, &route, Target { name: to, kind });
+        let types = self.types(route.get("types"));
+        let retry = self.retry(&route);
+        if self.count() > before {
+            return None;
+        }
+        let types = types.or_else(|| {
+            let each: Option<Vec<&Vec<String>>> = cases.iter().map(|case| case.types.as_ref()).collect();
+            each.filter(|_| route.get("cases").is_some()).map(|each| each.into_iter().flatten().cloned().collect())
+        });
+        Some(RouteConfig {
+            name: key.name,
+            spot: key.spot,
+            from,
+            types,
+            when: compiled(route.get("when"), Expression::compile),
+            to: to.to_owned(),
+            key: compiled(route.get("key"), Template::compile),
+            cases,
+            on_doubt: route.text("on_doubt").map(|word| if word == "hold" { OnDoubt::Hold } else { OnDoubt::Retry }),
+            retry,
+            was: route.text("was").map(str::to_owned),
+            enabled: route.flag("enabled"),
+        })
+    }
+
+    /// The sources of a route, patterns resolved, in the order of the file.
+    fn from(&mut self, route: &Settings<'_>, known: &Known) -> Vec<String> {
+        let mut from: Vec<String> = Vec::new();
+        for node in route.get("from").map(Node::items).unwrap_or_default() {
+            let Some(pattern) = node.text() else { continue };
+            let found: Vec<&String> = known.sources.iter().filter(|name| matches(pattern, name)).collect();
+            if found.is_empty() && pattern.contains('*') {
+                self.checker.fault(node, format!("no source's name fits `{pattern}`"));
+            } else if found.is_empty() {
+                self.must_be_known(node, pattern, "source", &known.sources);
+            }
+            for name in found {
+                if !from.contains(name) {
+                    from.push(name.clone());
+                }
+            }
+        }
+        from
+    }
+
+    fn types(&mut self, node: Option<&Node>) -> Option<Vec<String>> {
+        let items = node?.items();
+        for item in items {
+            if item.text().is_some_and(|text| !is_type_pattern(text)) {
+                self.checker.fault(item, "`types`: expected letters, digits, `.`, `_`, `-`, or `*` for any of them");
+            }
+        }
+        Some(items.iter().filter_map(Node::text).map(str::to_owned).collect())
+    }
+
+    fn cases(&mut self, key: &Key, route: &Settings<'_>, to: Target<'_>) -> Vec<CaseConfig> {
+        let Some(list) = route.get("cases") else {
+            if route.get("do").is_none() {
+                let message = format!("route `{}` needs `do`, or `cases` with a `do` each", key.name);
+                self.checker.faults.push(Fault::new(key.spot, message));
+            }
+            let case = self.case(route, route.spot("do"), to, false);
+            self.check_links(route, &[(route.spot("do"), case.as_ref().map(|case| case.action))]);
+            return case.into_iter().collect();
+        };
+        for name in ["do", "map", "request"] {
+            if let Some((key, _)) = route.node().entries().iter().find(|(key, _)| key.name == name) {
+                let message = format!("`{name}` beside `cases`; expected it in each case");
+                self.checker.faults.push(Fault::new(key.spot, message));
+            }
+        }
+        let mut cases = Vec::new();
+        let mut actions = Vec::new();
+        let mut all_taken = false;
+        for node in list.items().iter().filter(|node| matches!(node.value, NodeValue::Map(_))) {
+            let settings = Settings::new(node, fields::CASE);
+            if all_taken {
+                let message = "no event comes to this case: the one before it takes all";
+                self.warnings.push(Fault::new(node.spot, message));
+            }
+            all_taken |= settings.get("types").is_none() && settings.get("when").is_none();
+            let case = self.case(&settings, settings.spot("do"), to, true);
+            let action = settings.text("do").and_then(Action::parse);
+            actions.push((settings.spot("do"), action));
+            cases.extend(case);
+        }
+        self.check_links(route, &actions);
+        cases
+    }
+
+    /// One case; a plain route is one itself.
+    fn case(&mut self, settings: &Settings<'_>, spot: Spot, to: Target<'_>, is_case: bool) -> Option<CaseConfig> {
+        let types = if is_case { self.types(settings.get("types")) } else { None };
+        let action = Action::parse(settings.text("do")?)?;
+        if let Some(kind) = to.kind {
+            self.check_verbs(kind, action, spot);
+        }
+        self.check_fields(to, settings.get("map"));
+        if settings.get("map").is_none() && action != Action::Delete {
+            let message = format!("`do: {}` needs a `map`: the record's fields", action.name());
+            self.checker.faults.push(Fault::new(spot, message));
+        }
+        let request = self.request(settings, action, spot, to.kind);
+        let empty = Node { spot, value: NodeValue::Map(Vec::new()) };
+        let map = Mapping::compile(settings.get("map").unwrap_or(&empty)).ok()?;
+        let when = if is_case { compiled(settings.get("when"), Expression::compile) } else { None };
+        Some(CaseConfig { types, when, action, map, request })
+    }
+
+    /// What the sink says of the names in a map.
+    fn check_fields(&mut self, to: Target<'_>, map: Option<&Node>) {
+        let Some(sink) = self.built.get(to.name) else { return };
+        for (key, _) in map.map(Node::entries).unwrap_or_default() {
+            if let Err(why) = sink.takes(&key.name) {
+                self.checker.faults.push(Fault::new(key.spot, format!("`{}`: {why}", key.name)));
+            }
+        }
+    }
+
+    fn check_verbs(&mut self, kind: &'static SinkKind, action: Action, spot: Spot) {
+        let lacking: Vec<&str> =
+            action.verbs().iter().filter(|verb| !kind.verbs.contains(verb)).map(|verb| verb.name()).collect();
+        if lacking.is_empty() {
+            return;
+        }
+        let advice = if kind.advice.is_empty() { String::new() } else { format!(": {}", kind.advice) };
+        let message = format!("`do: {}`: `{}` cannot {}{advice}", action.name(), kind.name, lacking.join(" or "));
+        self.checker.faults.push(Fault::new(spot, message));
+    }
+
+    /// Changing, deleting or answering needs a record that this route created.
+    fn check_links(&mut self, route: &Settings<'_>, actions: &[(Spot, Option<Action>)]) {
+        // An action that is itself a fault may have been meant to create.
+        if actions.iter().any(|(_, action)| action.is_none_or(Action::creates)) {
+            return;
+        }
+        let place =
+            if route.get("cases").is_some() { "no case of this route creates" } else { "this route never creates" };
+        for (spot, action) in actions {
+            let word = action.map(Action::name).unwrap_or_default();
+            let message = format!(
+                "`do: {word}` is for a record that {place}; expected `upsert`, `sync`, or a case with `create`"
+            );
+            self.checker.faults.push(Fault::new(*spot, message));
+        }
+    }
+
+    fn request(
+        &mut self,
+        settings: &Settings<'_>,
+        action: Action,
+        spot: Spot,
+        kind: Option<&'static SinkKind>,
+    ) -> BTreeMap<&'static str, RequestConfig> {
+        let takes = kind.is_none_or(|kind| kind.takes_request);
+        let mut calls = BTreeMap::new();
+        let Some(node) = settings.get("request") else {
+            let is_plain = action == Action::Create;
+            if let Some(kind) = kind.filter(|kind| kind.takes_request && !is_plain) {
+                let message = format!(
+                    "`do: {}` at `{}` needs a `request`: {{ method, path }} for each of create, update, delete it makes",
+                    action.name(),
+                    kind.name
+                );
+                self.checker.faults.push(Fault::new(spot, message));
+            }
+            return calls;
+        };
+        if let Some(kind) = kind.filter(|_| !takes) {
+            self.checker.fault(node, format!("`request`: `{}` knows its own calls; leave it out", kind.name));
+            return calls;
+        }
+        let by_verb = node.entries().iter().any(|(key, _)| fields::CALLS.iter().any(|field| field.name == key.name));
+        for verb in action.verbs() {
+            let call = if by_verb { node.get(verb.name()) } else { Some(node) };
+            match call.and_then(|call| self.call(call)) {
+                Some(call) => {
+                    calls.insert(verb.name(), call);
+                }
+                None if by_verb && call.is_none() => {
+                    let message = format!("`request` lacks `{}`, which `do: {}` makes", verb.name(), action.name());
+                    self.checker.fault(node, message);
+                }
+                None => {}
+            }
+        }
+        if !by_verb && action == Action::Sync {
+            self.checker.fault(node, "`do: sync` needs a `request` for each of `create`, `update` and `delete`");
+        }
+        calls
+    }
+
+    fn call(&mut self, node: &Node) -> Option<RequestConfig> {
+        let call = Settings::new(node, fields::CALL);
+        let method = call.text("method")?.parse().ok()?;
+        let path = call.get("path")?;
+        match Template::compile_path(path.text()?) {
+            Ok(path) => Some(RequestConfig { method, path }),
+            Err(error) => {
+                self.checker.inside(path, &error);
+                None
+            }
+        }
+    }
+
+    fn retry(&mut self, route: &Settings<'_>) -> RetryConfig {
+        let unset = RetryConfig::default();
+        let Some(retry) = route.object("retry", fields::RETRY) else { return unset };
+        let first = retry.duration("first").unwrap_or(unset.first);
+        let max = retry.duration("max").unwrap_or(unset.max);
+        if first.is_zero() {
+            self.checker.faults.push(Fault::new(retry.spot("first"), "`first` is 0; expected a delay"));
+        } else if max < first {
+            self.checker
+                .faults
+                .push(Fault::new(retry.spot("max"), "`max` is less than `first`; expected at least as much"));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the field's bounds fit")]
+        let factor = retry.number("factor").map_or(unset.factor, |factor| factor as f32);
+        RetryConfig {
+            first,
+            factor,
+            max,
+            give_up_after: retry.duration("give_up_after").unwrap_or(unset.give_up_after),
+        }
+    }
+}
+
+/// What the check has compiled before: an error was told there.
+fn compiled<T, E>(node: Option<&Node>, compile: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    node.and_then(Node::text).and_then(|text| compile(text).ok())
+}

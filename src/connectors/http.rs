@@ -1,0 +1,116 @@
+//! Any HTTP endpoint as a destination.
+//!
+//! Every call bears the headers of [Standard Webhooks](https://www.standardwebhooks.com): a `webhook-id` that stays the
+//! same over all attempts, so that a receiver can tell a repetition, and a signature if there is a secret.
+
+use super::{Manifest, SinkKind};
+use crate::outcome::Verb;
+use crate::settings::{Field, Kind, Need};
+use crate::template::Escape;
+
+pub mod sandbox;
+mod sink;
+mod target;
+
+/// The connector.
+pub static MANIFEST: Manifest = Manifest {
+    name: "http",
+    title: "HTTP",
+    about: "Sends JSON to any HTTP endpoint. Each call bears a webhook-id that stays the same over all attempts, and is \
+            signed as Standard Webhooks say if a secret is set. Redirects are not followed, private addresses are \
+            reached only if allowed, and the host never comes from data.",
+    account: None,
+    sources: &[],
+    sinks: &[SINK],
+    sandbox: Some(sandbox::router),
+};
+
+const SINK: SinkKind = SinkKind {
+    name: "http",
+    fields: FIELDS,
+    verbs: &[Verb::Create, Verb::Update, Verb::Delete],
+    escape: Escape::None,
+    takes_request: true,
+    advice: "use `create` with a `request`: what the call means is the receiver's matter",
+    build: sink::build,
+};
+
+const AUTH: &[Field] = &[
+    Field {
+        name: "bearer",
+        kind: Kind::Secret,
+        need: Need::Optional,
+        doc: "A token, sent as `Authorization: Bearer …`",
+    },
+    Field { name: "basic", kind: Kind::Object(BASIC), need: Need::Optional, doc: "User and password" },
+    Field { name: "header", kind: Kind::Object(HEADER), need: Need::Optional, doc: "A secret in a header of its own" },
+];
+
+const BASIC: &[Field] = &[
+    Field { name: "user", kind: Kind::Text, need: Need::Required, doc: "The user" },
+    Field { name: "password", kind: Kind::Secret, need: Need::Required, doc: "The password" },
+];
+
+const HEADER: &[Field] = &[
+    Field { name: "name", kind: Kind::Text, need: Need::Required, doc: "The header's name, as `X-Api-Key`" },
+    Field { name: "value", kind: Kind::Secret, need: Need::Required, doc: "The secret" },
+];
+
+const FIELDS: &[Field] = &[
+    Field {
+        name: "url",
+        kind: Kind::Url,
+        need: Need::Required,
+        doc: "Where to send: scheme, host, port and base path. A route's `request.path` goes below it",
+    },
+    Field {
+        name: "headers",
+        kind: Kind::Map(&Kind::Secret),
+        need: Need::Optional,
+        doc: "Further headers, the same for every call",
+    },
+    Field { name: "auth", kind: Kind::OneOf(AUTH), need: Need::Optional, doc: "How to say who we are" },
+    Field {
+        name: "secret",
+        kind: Kind::List(&Kind::Secret),
+        need: Need::Optional,
+        doc: "Signs every call as Standard Webhooks say: `whsec_` and base64. With several, each signs",
+    },
+    Field {
+        name: "accept",
+        kind: Kind::Expression,
+        need: Need::Optional,
+        doc: "What a yes is, over `status`, `headers` and `body`, besides a 2xx: `body.result == 'OK'`",
+    },
+    Field {
+        name: "id",
+        kind: Kind::Template,
+        need: Need::Optional,
+        doc: "The receiver's id of the record, over `status`, `headers` and `body`: `{{ body.no }}`",
+    },
+    Field {
+        name: "idempotent",
+        kind: Kind::Boolean,
+        need: Need::Default("false"),
+        doc: "The receiver knows a repetition by its webhook-id: no doubt can arise",
+    },
+    Field {
+        name: "allow_private",
+        kind: Kind::Boolean,
+        need: Need::Default("false"),
+        doc: "The URL may lead to a private address, as within a company's network; proxies from the environment are \
+              used only then",
+    },
+    Field {
+        name: "timeout",
+        kind: Kind::Duration,
+        need: Need::Default("30s"),
+        doc: "How long to wait for the whole answer",
+    },
+    Field {
+        name: "find",
+        kind: Kind::Any,
+        need: Need::NotYet("the receiver is not asked whether a call took effect, `on_doubt` decides"),
+        doc: "How to ask the receiver whether a call took effect",
+    },
+];

@@ -1,0 +1,264 @@
+//! A stand-in for Slack: `chat.postMessage`, `chat.update`, `chat.delete`, `auth.test` and one incoming webhook.
+//!
+//! Credentials: bot token [`BOT_TOKEN`]; signing secret [`SIGNING_SECRET`]; incoming webhook at the path [`WEBHOOK`]. The
+//! bot is a member of [`CHANNEL`]; [`ARCHIVED`] is archived, in [`CLOSED`] it is no member, others do not exist. A channel
+//! takes a burst of [`BURST`] messages and then one a second.
+//!
+//! State: `{ "messages": [ { "channel", "ts", "thread_ts", "text", "message" } ], "refused": <count> }`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::clock::Clock;
+
+/// The bot token it takes.
+pub const BOT_TOKEN: &str = "xoxb-sandbox";
+/// The signing secret of its app.
+pub const SIGNING_SECRET: &str = "sandbox-signing-secret";
+/// The path of its incoming webhook.
+pub const WEBHOOK: &str = "/services/T0SANDBOX/B0SANDBOX/sandbox";
+/// The channel that the bot is a member of, and that the incoming webhook posts to.
+pub const CHANNEL: &str = "C0123456789";
+/// An archived channel.
+pub const ARCHIVED: &str = "C0ARCHIVED";
+/// A channel that the bot is no member of.
+pub const CLOSED: &str = "C0CLOSED";
+/// How many messages a channel takes at once.
+pub const BURST: u32 = 10;
+
+struct Workspace {
+    clock: Clock,
+    messages: Vec<Value>,
+    made: u64,
+    refused: u64,
+    buckets: BTreeMap<String, Bucket>,
+}
+
+/// How many messages a channel still takes, and when that was true.
+struct Bucket {
+    left: u32,
+    at: Timestamp,
+}
+
+type Shared = Arc<Mutex<Workspace>>;
+
+/// A fresh workspace without messages.
+pub fn router(clock: Clock) -> Router {
+    let workspace = Workspace { clock, messages: Vec::new(), made: 0, refused: 0, buckets: BTreeMap::new() };
+    Router::new()
+        .route("/api/{method}", post(web_api))
+        .route("/services/{team}/{service}/{token}", post(webhook))
+        .route("/_sandbox/state", get(state))
+        .with_state(Arc::new(Mutex::new(workspace)))
+}
+
+async fn state(State(shared): State<Shared>) -> Json<Value> {
+    let workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(json!({ "messages": workspace.messages, "refused": workspace.refused }))
+}
+
+enum Refused {
+    Limited,
+    Error(&'static str, Value),
+}
+
+fn error(name: &'static str) -> Refused {
+    Refused::Error(name, Value::Null)
+}
+
+async fn web_api(
+    State(shared): State<Shared>,
+    Path(method): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    match workspace.call(&method, &headers, &body) {
+        Ok(answer) => Json(answer).into_response(),
+        Err(refused) => {
+            workspace.refused += 1;
+            match refused {
+                Refused::Limited => {
+                    let answer = Json(json!({ "ok": false, "error": "ratelimited" }));
+                    (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")], answer).into_response()
+                }
+                Refused::Error(error, Value::Null) => Json(json!({ "ok": false, "error": error })).into_response(),
+                Refused::Error(error, more) => {
+                    Json(json!({ "ok": false, "error": error, "response_metadata": more })).into_response()
+                }
+            }
+        }
+    }
+}
+
+async fn webhook(
+    State(shared): State<Shared>,
+    Path((team, service, token)): Path<(String, String, String)>,
+    body: Bytes,
+) -> (StatusCode, &'static str) {
+    match format!("/services/{team}/{service}/{token}") {
+        path if path == WEBHOOK => {}
+        path if path.starts_with("/services/T0SANDBOX/B0SANDBOX/") => return (StatusCode::FORBIDDEN, "invalid_token"),
+        path if path.starts_with("/services/T0SANDBOX/") => return (StatusCode::NOT_FOUND, "no_service"),
+        _ => return (StatusCode::NOT_FOUND, "no_team"),
+    }
+    let Ok(Value::Object(message)) = serde_json::from_slice(&body) else {
+        return (StatusCode::BAD_REQUEST, "invalid_payload");
+    };
+    if !says_something(&message) {
+        return (StatusCode::BAD_REQUEST, "no_text");
+    }
+    let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if !workspace.admits(CHANNEL) {
+        return (StatusCode::TOO_MANY_REQUESTS, "rate_limited");
+    }
+    workspace.keep(CHANNEL, &message);
+    (StatusCode::OK, "ok")
+}
+
+impl Workspace {
+    fn call(&mut self, method: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Refused> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match header(AUTHORIZATION.as_str()).strip_prefix("Bearer ") {
+            None => return Err(error("not_authed")),
+            Some(token) if token != BOT_TOKEN => return Err(error("invalid_auth")),
+            Some(_) => {}
+        }
+        if method == "auth.test" {
+            return Ok(json!({ "ok": true, "team": "Sandbox", "team_id": "T0SANDBOX", "bot_id": "B0SANDBOX" }));
+        }
+        if !header(CONTENT_TYPE.as_str()).starts_with("application/json") {
+            return Err(error("invalid_post_type"));
+        }
+        let Ok(Value::Object(message)) = serde_json::from_slice(body) else { return Err(error("invalid_json")) };
+        let channel = message.get("channel").and_then(Value::as_str).unwrap_or_default().to_owned();
+        match channel.as_str() {
+            CHANNEL => {}
+            ARCHIVED => return Err(error("is_archived")),
+            CLOSED => return Err(error("not_in_channel")),
+            _ => return Err(error("channel_not_found")),
+        }
+        match method {
+            "chat.postMessage" => self.post(&channel, message),
+            "chat.update" => self.update(&channel, &message),
+            "chat.delete" => self.delete(&channel, &message),
+            _ => Err(error("unknown_method")),
+        }
+    }
+
+    fn post(&mut self, channel: &str, mut message: Map<String, Value>) -> Result<Value, Refused> {
+        check_blocks(&message)?;
+        if !says_something(&message) {
+            return Err(error("no_text"));
+        }
+        if let Some(parent) = message.get("thread_ts").and_then(Value::as_str) {
+            let known = self.find(channel, parent).ok_or_else(|| error("thread_not_found"))?;
+            // A thread hangs on the message that began it, not on an answer.
+            if !self.messages[known]["thread_ts"].is_null() {
+                return Err(error("cannot_reply_to_message"));
+            }
+        }
+        if !self.admits(channel) {
+            return Err(Refused::Limited);
+        }
+        let text = message.get("text").and_then(Value::as_str).unwrap_or_default();
+        let cut = text.char_indices().nth(40_000).map(|(end, _)| text[..end].to_owned());
+        let warned = cut.is_some();
+        if let Some(cut) = cut {
+            message.insert("text".to_owned(), Value::String(cut));
+        }
+        let ts = self.keep(channel, &message);
+        let mut answer = json!({ "ok": true, "channel": channel, "ts": ts });
+        if warned {
+            answer["response_metadata"] = json!({ "warnings": ["message_truncated"] });
+        }
+        Ok(answer)
+    }
+
+    fn update(&mut self, channel: &str, message: &Map<String, Value>) -> Result<Value, Refused> {
+        check_blocks(message)?;
+        if !says_something(message) {
+            return Err(error("no_text"));
+        }
+        if message.get("text").and_then(Value::as_str).is_some_and(|text| text.chars().count() > 4_000) {
+            return Err(error("msg_too_long"));
+        }
+        let ts = message.get("ts").and_then(Value::as_str).unwrap_or_default();
+        let at = self.find(channel, ts).ok_or_else(|| error("message_not_found"))?;
+        self.messages[at]["text"] = message.get("text").cloned().unwrap_or_default();
+        self.messages[at]["message"] = Value::Object(message.clone());
+        Ok(json!({ "ok": true, "channel": channel, "ts": ts, "text": self.messages[at]["text"] }))
+    }
+
+    fn delete(&mut self, channel: &str, message: &Map<String, Value>) -> Result<Value, Refused> {
+        let ts = message.get("ts").and_then(Value::as_str).unwrap_or_default();
+        let at = self.find(channel, ts).ok_or_else(|| error("message_not_found"))?;
+        self.messages.remove(at);
+        Ok(json!({ "ok": true, "channel": channel, "ts": ts }))
+    }
+
+    fn find(&self, channel: &str, ts: &str) -> Option<usize> {
+        self.messages.iter().position(|message| message["channel"] == channel && message["ts"] == ts)
+    }
+
+    fn keep(&mut self, channel: &str, message: &Map<String, Value>) -> String {
+        self.made += 1;
+        let ts = format!("{}.{:06}", self.clock.now().as_second(), self.made);
+        let (text, thread) = (message.get("text").cloned(), message.get("thread_ts").cloned());
+        self.messages
+            .push(json!({ "channel": channel, "ts": ts, "thread_ts": thread, "text": text, "message": message }));
+        ts
+    }
+
+    fn admits(&mut self, channel: &str) -> bool {
+        let now = self.clock.now();
+        let bucket = self.buckets.entry(channel.to_owned()).or_insert(Bucket { left: BURST, at: now });
+        let gained = u32::try_from(now.duration_since(bucket.at).as_secs()).unwrap_or(0);
+        if gained > 0 {
+            *bucket = Bucket { left: bucket.left.saturating_add(gained).min(BURST), at: now };
+        }
+        let admitted = bucket.left > 0;
+        bucket.left = bucket.left.saturating_sub(1);
+        admitted
+    }
+}
+
+fn says_something(message: &Map<String, Value>) -> bool {
+    let list = |name: &str| message.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+    let text = |name: &str| message.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    text("text") || text("markdown_text") || list("blocks") || list("attachments")
+}
+
+fn check_blocks(message: &Map<String, Value>) -> Result<(), Refused> {
+    let Some(blocks) = message.get("blocks") else { return Ok(()) };
+    let Some(blocks) = blocks.as_array() else { return Err(error("invalid_blocks_format")) };
+    let refuse = |text: String| Err(Refused::Error("invalid_blocks", json!({ "messages": [text] })));
+    if blocks.len() > 50 {
+        return refuse("[ERROR] no more than 50 items allowed [json-pointer:/blocks]".to_owned());
+    }
+    for (at, block) in blocks.iter().enumerate() {
+        let most = match block["type"].as_str() {
+            Some("section") => 3_000,
+            Some("header") => 150,
+            Some(_) => continue,
+            None => return refuse(format!("[ERROR] missing required field: type [json-pointer:/blocks/{at}]")),
+        };
+        if block["text"]["text"].as_str().is_some_and(|text| text.chars().count() > most) {
+            let less = most + 1;
+            return refuse(format!(
+                "[ERROR] must be less than {less} characters [json-pointer:/blocks/{at}/text/text]"
+            ));
+        }
+    }
+    Ok(())
+}

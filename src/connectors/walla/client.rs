@@ -1,0 +1,395 @@
+//! Asks Walla's two APIs. Reads only: every call can be repeated.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::cursor::Window;
+use super::questions::Questions;
+use super::response;
+use crate::clock::Clock;
+use crate::connectors::call::secret_header;
+use crate::connectors::client::{Addresses, Client, MAX_ANSWER};
+use crate::connectors::{Answer, Call, PollError};
+
+/// The wait after a 429 that names none. The Open API counts 6,000 requests over a rolling hour.
+const COOL_DOWN: Duration = Duration::from_mins(1);
+/// The most that the Open API gives in a page.
+const PAGE: u64 = 100;
+/// How many responses a window of the Open API may hold, unless it is the narrowest.
+const MOST: u64 = 1_000;
+/// How often a window is read again because it changed while its pages were read.
+const PASSES: usize = 4;
+/// How many answers in a row may be no JSON.
+const GARBAGE: u32 = 5;
+
+/// Whose responses are read.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// Of the response API.
+    Project { workspace: String, project: String },
+    /// Of the Open API v1.
+    Form { form: String },
+}
+
+/// The keys of an account.
+pub(super) enum Keys<'a> {
+    /// Of the response API.
+    Basic { client_id: &'a str, api_key: &'a str },
+    /// Of the Open API v1.
+    Open { api_key: &'a str },
+}
+
+impl Keys<'_> {
+    /// The header that shows them; `None` if they cannot be in one.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        use base64::Engine as _;
+        let (name, value) = match self {
+            Self::Basic { client_id, api_key } => {
+                // Not `base64` of the shell, as in the page's sample: it breaks long lines.
+                let token = base64::engine::general_purpose::STANDARD.encode(format!("{client_id}:{api_key}"));
+                (header::AUTHORIZATION, format!("Basic {token}"))
+            }
+            Self::Open { api_key } => (HeaderName::from_static("x-walla-api-key"), (*api_key).to_owned()),
+        };
+        Some((name, secret_header(&value)?))
+    }
+}
+
+/// What an API said about a window.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The responses in it, and perhaps some around it.
+    Items(Vec<Value>),
+    /// More than can be read at once.
+    TooMuch,
+}
+
+/// One form or project at one account.
+pub(super) struct Api {
+    client: Client,
+    clock: Clock,
+    base: Url,
+    key: (HeaderName, HeaderValue),
+    target: Target,
+    addresses: Addresses,
+    /// True once the response API has refused instants: it then gets dates.
+    dates: AtomicBool,
+    garbage: AtomicU32,
+}
+
+enum Body {
+    Json(Value),
+    /// Longer than what is read of an answer.
+    Long,
+}
+
+/// What came of a call that was answered.
+enum Got {
+    Body(Body),
+    /// 400, with the vendor's words.
+    Refused(String),
+}
+
+impl Api {
+    /// `None` if the keys cannot be in a header.
+    pub(super) fn new(
+        (client, clock): (Client, Clock),
+        base: Url,
+        keys: &Keys<'_>,
+        target: Target,
+        addresses: Addresses,
+    ) -> Option<Self> {
+        let key = keys.header()?;
+        let (dates, garbage) = (AtomicBool::new(false), AtomicU32::new(0));
+        Some(Self { client, clock, base, key, target, addresses, dates, garbage })
+    }
+
+    /// The questions of the form.
+    pub(super) async fn questions(&self) -> Result<Questions, PollError> {
+        let read = match &self.target {
+            Target::Project { .. } => {
+                let columns = self.whole(self.get(&["columns"], &[])).await?;
+                Questions::read(&columns, None)
+            }
+            Target::Form { .. } => {
+                let fields = self.whole(self.get(&["fields"], &[])).await?;
+                let hidden = self.whole(self.get(&["hidden-fields"], &[])).await?;
+                Questions::read(&fields, Some(&hidden))
+            }
+        };
+        read.map_err(stop)
+    }
+
+    /// The responses of a window.
+    pub(super) async fn window(&self, window: Window) -> Result<Found, PollError> {
+        match self.target {
+            Target::Project { .. } => self.date_range(window).await,
+            Target::Form { .. } => self.search(window).await,
+        }
+    }
+
+    /// The narrowest window that is worth asking for.
+    pub(super) fn narrowest(&self) -> SignedDuration {
+        if self.dates.load(Ordering::Relaxed) { SignedDuration::from_hours(24) } else { SignedDuration::from_secs(1) }
+    }
+
+    /// How many responses were submitted before `to`; `None` if that cannot be told with one call.
+    pub(super) async fn count(&self, to: Timestamp) -> Result<Option<u64>, PollError> {
+        let all = Window { from: super::source::BEGINNING, to };
+        if let Target::Form { .. } = self.target {
+            let (_, total) = self.page(all, 1, 1).await?.ok_or_else(|| stop("one response is over 1 MiB long"))?;
+            return Ok(Some(total));
+        }
+        Ok(match self.date_range(all).await? {
+            Found::Items(items) => Some(items.len() as u64),
+            Found::TooMuch => None,
+        })
+    }
+
+    /// `response/query/dateRange`. Its page says neither whether an instant is taken ("ISO 날짜 형식"), nor in which
+    /// zone a date is, nor whether the ends are within: so a little more is asked for than is needed.
+    async fn date_range(&self, window: Window) -> Result<Found, PollError> {
+        let path = ["response", "query", "dateRange"];
+        let ask = |dates: bool| {
+            let [from, to] = if dates { whole_days(window) } else { instants(window) };
+            self.send(self.get(&path, &[("startDate", &from), ("endDate", &to)]))
+        };
+        let dates = self.dates.load(Ordering::Relaxed);
+        let mut got = ask(dates).await?;
+        if !dates && matches!(got, Got::Refused(_)) {
+            got = ask(true).await?;
+            self.dates.store(matches!(got, Got::Body(_)), Ordering::Relaxed);
+        }
+        match got {
+            Got::Body(Body::Json(answer)) => response::list(answer).map(Found::Items).map_err(stop),
+            Got::Body(Body::Long) => Ok(Found::TooMuch),
+            Got::Refused(why) => Err(stop(why)),
+        }
+    }
+
+    /// `responses/search`, newest first, by page numbers that shift when a response comes in or goes away: the upper
+    /// bound is fixed, and a window whose count changed between its pages is read again.
+    async fn search(&self, window: Window) -> Result<Found, PollError> {
+        let mut before: Option<Vec<String>> = None;
+        for _ in 0..PASSES {
+            let Some((items, steady)) = self.all_pages(window).await? else { return Ok(Found::TooMuch) };
+            let ids: Vec<_> = items.keys().cloned().collect();
+            // A count that is never right must not stop the source: two equal readings are as good.
+            if steady || before.as_ref() == Some(&ids) {
+                return Ok(Found::Items(items.into_values().collect()));
+            }
+            before = Some(ids);
+        }
+        Err(retry(None, "the responses changed each time while their pages were read"))
+    }
+
+    /// All pages of a window by id, and whether the vendor's count was right and the same on each of them.
+    async fn all_pages(&self, window: Window) -> Result<Option<(BTreeMap<String, Value>, bool)>, PollError> {
+        let mut items = BTreeMap::new();
+        let (mut steady, mut count) = (true, None);
+        for page in 1.. {
+            let Some((list, total)) = self.page(window, page, PAGE).await? else { return Ok(None) };
+            // As many at one time, from an import perhaps, cannot be told apart by it: they are read in one go.
+            if total > MOST && window.span() > self.narrowest() {
+                return Ok(None);
+            }
+            steady &= *count.get_or_insert(total) == total;
+            let empty = list.is_empty();
+            for item in list {
+                items.insert(response::id(&item).map_err(stop)?, item);
+            }
+            if empty || page * PAGE >= total {
+                break;
+            }
+        }
+        let complete = count == Some(items.len() as u64);
+        Ok(Some((items, steady && complete)))
+    }
+
+    /// One page, and how many responses the window has; `None` if the page is too long to be read.
+    async fn page(&self, window: Window, page: u64, limit: u64) -> Result<Option<(Vec<Value>, u64)>, PollError> {
+        let body = json!({
+            "page": page,
+            "limit": limit,
+            "submittedFrom": window.from.to_string(),
+            "submittedTo": window.to.to_string(),
+        });
+        let answer = match self.send(self.post(&["responses", "search"], &body)).await? {
+            Got::Body(Body::Json(answer)) => answer,
+            Got::Body(Body::Long) => return Ok(None),
+            Got::Refused(why) => return Err(stop(why)),
+        };
+        let total = answer.pointer("/data/pagination/totalCount").and_then(Value::as_u64);
+        let total =
+            total.ok_or_else(|| stop(format!("no data.pagination.totalCount in {}", response::shape(&answer))))?;
+        Ok(Some((response::list(answer).map_err(stop)?, total)))
+    }
+
+    // === Talking ===
+
+    async fn whole(&self, call: Call) -> Result<Value, PollError> {
+        match self.send(call).await? {
+            Got::Body(Body::Json(value)) => Ok(value),
+            Got::Body(Body::Long) => Err(stop("the form's questions take more than 1 MiB")),
+            Got::Refused(why) => Err(stop(why)),
+        }
+    }
+
+    async fn send(&self, call: Call) -> Result<Got, PollError> {
+        let answer = self.client.send(&call).await.map_err(|error| retry(None, format!("walla: {error}")))?;
+        self.check(&answer)?;
+        if answer.status == StatusCode::BAD_REQUEST {
+            return Ok(Got::Refused(format!("walla refused the request{}", said(&answer))));
+        }
+        if answer.body.len() >= MAX_ANSWER {
+            return Ok(Got::Body(Body::Long));
+        }
+        if let Ok(value) = serde_json::from_slice(&answer.body) {
+            self.garbage.store(0, Ordering::Relaxed);
+            return Ok(Got::Body(Body::Json(value)));
+        }
+        let times = self.garbage.fetch_add(1, Ordering::Relaxed) + 1;
+        let why = format!("walla answered {} bytes that are not JSON", answer.body.len());
+        if times < GARBAGE {
+            return Err(retry(None, why));
+        }
+        self.garbage.store(0, Ordering::Relaxed);
+        Err(stop(format!("{why}, {times} times in a row: is the account's url right?")))
+    }
+
+    fn check(&self, answer: &Answer) -> Result<(), PollError> {
+        let said = said(answer);
+        let status = answer.status;
+        Err(match status {
+            StatusCode::OK | StatusCode::BAD_REQUEST => return Ok(()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PollError::Suspend {
+                why: format!(
+                    "walla refused the account's keys ({status}){said}; they are under 팀 설정 > API in Walla"
+                ),
+            },
+            StatusCode::NOT_FOUND => stop(format!("walla knows no {} (404){said}", self.target.name())),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let after = answer.retry_after(self.clock.now()).unwrap_or(COOL_DOWN);
+                retry(Some(after), format!("walla asks to slow down (429){said}"))
+            }
+            StatusCode::REQUEST_TIMEOUT => retry(None, format!("walla answered {status}{said}")),
+            _ if status.is_server_error() => {
+                retry(answer.retry_after(self.clock.now()), format!("walla answered {status}{said}"))
+            }
+            _ => stop(format!("walla answered {status}{said}")),
+        })
+    }
+
+    fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Call {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(Method::GET, url)
+    }
+
+    fn post(&self, path: &[&str], body: &Value) -> Call {
+        self.call(Method::POST, self.url(path)).json(body)
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // A base that has no path segments was refused when the source was built.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty();
+            match &self.target {
+                Target::Project { workspace, project } => {
+                    segments.extend(["workspace", workspace, "project", project]);
+                }
+                Target::Form { form } => {
+                    segments.extend(["forms", form]);
+                }
+            }
+            segments.extend(path);
+        }
+        url
+    }
+
+    fn call(&self, method: Method, url: Url) -> Call {
+        let (name, value) = self.key.clone();
+        Call::new(method, url)
+            .header(name, value)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .idempotent(true)
+            .addresses(self.addresses)
+    }
+}
+
+impl Target {
+    fn name(&self) -> String {
+        match self {
+            Self::Project { workspace, project } => format!("project {project:?} in a workspace {workspace:?}"),
+            Self::Form { form } => format!("form {form:?}"),
+        }
+    }
+}
+
+fn instants(window: Window) -> [String; 2] {
+    let margin = SignedDuration::from_secs(1);
+    let from = window.from.saturating_sub(margin).unwrap_or(window.from);
+    let to = window.to.saturating_add(margin).unwrap_or(window.to);
+    [from.to_string(), to.to_string()]
+}
+
+/// Whole days that hold the window in every zone.
+fn whole_days(window: Window) -> [String; 2] {
+    let day = |at: Timestamp| -> Date { at.to_zoned(TimeZone::UTC).date() };
+    let from = day(window.from).saturating_sub(1.day());
+    let to = day(window.to).saturating_add(2.days());
+    [from.to_string(), to.to_string()]
+}
+
+/// The vendor's own words for an error, shortened: `{"error": …}` of the Open API, `{"message": …}` of the other.
+fn said(answer: &Answer) -> String {
+    const MOST: usize = 200;
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    match ["error", "message"].iter().find_map(|key| body.get(key)?.as_str()) {
+        Some(words) => format!(": {}", words.chars().take(MOST).collect::<String>()),
+        None => String::new(),
+    }
+}
+
+fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
+    PollError::Retry { after, why: why.into() }
+}
+
+/// Stops the source.
+pub(super) fn stop(why: impl Into<String>) -> PollError {
+    PollError::Stop { why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_asked_for_with_room_on_both_sides() {
+        let window =
+            Window { from: "2026-01-01T00:00:00Z".parse().unwrap(), to: "2026-01-01T15:00:00.5Z".parse().unwrap() };
+        assert_eq!(instants(window), ["2025-12-31T23:59:59Z", "2026-01-01T15:00:01.5Z"]);
+        assert_eq!(whole_days(window), ["2025-12-31", "2026-01-03"]);
+    }
+
+    #[test]
+    fn keys_are_sent_as_each_api_asks_and_are_never_shown() {
+        let (name, value) = Keys::Basic { client_id: "myClientId", api_key: "myApiKey" }.header().unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Basic bXlDbGllbnRJZDpteUFwaUtleQ=="));
+        assert_eq!(format!("{value:?}"), "Sensitive");
+        let (name, value) = Keys::Open { api_key: "k" }.header().unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-walla-api-key", "k"));
+        assert!(Keys::Open { api_key: "a\nb" }.header().is_none());
+    }
+}

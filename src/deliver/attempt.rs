@@ -1,0 +1,372 @@
+//! One delivery, from its standing in the ledger to the broker's ack.
+//!
+//! # Order of commits
+//! 1. [`Store::begin`]: the intent, and one call charged to the account;
+//! 2. the call;
+//! 3. [`Store::settle`]: outcome, link and ledger, or the dead letter;
+//! 4. for a retry: the next attempt's message is durable, then the ledger's attempt is raised;
+//! 5. the ack.
+//!
+//! A process that dies between 1 and 3 leaves an open intent: the next to receive the message is in doubt (promise P6).
+//!
+//! [`Store::begin`]: crate::store::Store::begin
+//! [`Store::settle`]: crate::store::Store::settle
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Admission;
+use super::{Plan, Services, excerpt, schedule, webhook_id};
+use crate::broker::Message;
+use crate::config::{Action, CaseConfig};
+use crate::connectors::client::SendError;
+use crate::connectors::{Call, OnDoubt, Operation};
+use crate::event::{Collapse, Event};
+use crate::outcome::{Outcome, Scope, Verb};
+use crate::route;
+use crate::store::journal::{Entry, Record, Step};
+use crate::store::{
+    Begun, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress, Question,
+    Settlement, Standing, Suspension,
+};
+
+mod settle;
+
+/// How long a repetition of a body that has neither id nor subject is known.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
+const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
+/// How long a delivery waits behind one that nobody knows the end of.
+const BEHIND_DOUBT: Duration = Duration::from_secs(30);
+/// Mapping errors in a row that suspend a route.
+const MAPPING_ERRORS: u32 = 10;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It was acked: ended, or it waits as another message.
+    Done,
+    /// It is still the queue's: route, sink or account stopped before its turn.
+    Halted,
+    /// It is still the queue's: store or broker failed until the process was told to stop.
+    Stopped,
+}
+
+/// A message that its route takes, with what is known before the ledger is asked.
+pub struct Job {
+    /// The message.
+    pub message: Message,
+    /// Which of the route's cases.
+    pub case: usize,
+    /// What that case does.
+    pub action: Action,
+    /// Its link's key.
+    pub link: String,
+    /// Why the route's own filter or key failed on it: then it can only become a dead letter.
+    pub refused: Option<String>,
+}
+
+/// One attempt at a delivery.
+pub struct Attempt {
+    plan: Arc<Plan>,
+    services: Arc<Services>,
+    stop: CancellationToken,
+    job: Job,
+}
+
+/// An attempt that was made.
+struct Made {
+    outcome: Outcome,
+    /// True if certainly nothing reached the vendor.
+    unsent: bool,
+}
+
+/// Leaves the steps early with what became of the message.
+type Early<T> = Result<T, Flow>;
+
+impl Attempt {
+    /// An attempt at a job.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
+        Self { plan, services, stop, job }
+    }
+
+    /// Takes the delivery as far as it gets.
+    pub async fn run(&self) -> Flow {
+        match self.steps().await {
+            Ok(()) => Flow::Done,
+            Err(flow) => flow,
+        }
+    }
+
+    /// Ends a delivery on which the worker itself crashed: it would crash on it again.
+    pub async fn crashed(&self) -> Flow {
+        let end = async {
+            let standing = self.standing().await?;
+            let why = "the worker crashed on this event; please report it".to_owned();
+            self.give_up(&standing, DeadClass::Poison, why, None).await
+        };
+        end.await.err().unwrap_or(Flow::Done)
+    }
+
+    async fn steps(&self) -> Early<()> {
+        let standing = self.standing().await?;
+        self.check_ledger(&standing).await?;
+        if let Some(why) = &self.job.refused {
+            return self.unmappable(&standing, why.clone()).await;
+        }
+        let verb = self.verb(&standing).await?;
+        let call = self.call(verb, &standing).await?;
+        if self.services.dry_run {
+            return self.show(verb, &call).await;
+        }
+        if self.in_doubt(&standing, &call) && self.plan.on_doubt(verb) == OnDoubt::Hold {
+            let why = format!("it is unknown whether an earlier {} took effect", verb.name());
+            return self.hold(verb, &call, &standing, why).await;
+        }
+        let made = self.perform(verb, &call).await?;
+        self.conclude(verb, &call, &standing, made).await
+    }
+
+    /// Steps that end a delivery without a call: repetitions, leftovers, its turn not come yet.
+    async fn check_ledger(&self, standing: &Standing) -> Early<()> {
+        if let Some(other) = &standing.repeats {
+            self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("same body as {other}") });
+            return self.ack_and_leave().await;
+        }
+        match standing.entry.as_ref() {
+            Some(LedgerEntry { progress: Progress::Done { ending }, .. }) => {
+                self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("was {ending} already") });
+                return self.ack_and_leave().await;
+            }
+            Some(LedgerEntry { progress: Progress::Held { .. }, .. }) => return self.ack_and_leave().await,
+            Some(entry) if entry.attempt > self.job.message.attempt => return self.ack_and_leave().await,
+            _ => {}
+        }
+        match &standing.ahead {
+            Some(ahead) => self.wait_behind(standing, &ahead.event, &ahead.progress).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be done at the vendor, by the link; or the delivery ends here because nothing is.
+    async fn verb(&self, standing: &Standing) -> Early<Verb> {
+        let event = self.event();
+        if let Some(Progress::Open { verb }) = standing.entry.as_ref().map(|e| &e.progress) {
+            return Ok(*verb);
+        }
+        let link = standing.link.as_ref();
+        if route::is_stale(self.job.action, event, link) {
+            let than = link.map(|l| l.version.map_or_else(|| l.received.at().to_string(), |v| v.to_string()));
+            let detail = format!("older than what was applied ({})", than.unwrap_or_default());
+            self.end(standing, "stale", detail, None).await?;
+            return Err(Flow::Done);
+        }
+        match route::resolve(self.job.action, event, link) {
+            route::Resolution::Do(verb) => Ok(verb),
+            route::Resolution::Nothing(why) => {
+                self.end(standing, "nothing-to-do", why, None).await?;
+                Err(Flow::Done)
+            }
+        }
+    }
+
+    /// Renders and checks the call; or the delivery ends here as one that can never succeed.
+    async fn call(&self, verb: Verb, standing: &Standing) -> Early<Call> {
+        match self.prepare(verb, standing) {
+            Ok(call) => {
+                self.plan.mapping_errors.store(0, Ordering::Relaxed);
+                Ok(call)
+            }
+            Err(why) => self.unmappable(standing, why).await,
+        }
+    }
+
+    /// A dead letter; but where event after event fails, the mapping is wrong and the route stops for a person.
+    async fn unmappable<T>(&self, standing: &Standing, why: String) -> Early<T> {
+        let in_a_row = self.plan.mapping_errors.fetch_add(1, Ordering::Relaxed) + 1;
+        if in_a_row >= MAPPING_ERRORS {
+            self.plan.mapping_errors.store(0, Ordering::Relaxed);
+            let why = format!("{in_a_row} events in a row could not be mapped; the last: {why}");
+            self.suspend(Scope::Route, &self.route_name(), why, None).await;
+            return Err(Flow::Halted);
+        }
+        self.give_up(standing, DeadClass::Payload, why, None).await?;
+        Err(Flow::Done)
+    }
+
+    fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Call, String> {
+        let event = self.event();
+        let context = route::context(event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        self.plan.to.sink.prepare(&Operation {
+            verb,
+            fields: &rendered.fields,
+            remote_id: standing.link.as_ref().and_then(|l| l.remote_id.as_deref()),
+            request: rendered.request.as_ref(),
+            webhook_id: &webhook_id(&self.plan.route().name, event),
+            now: self.services.clock.now(),
+        })
+    }
+
+    fn in_doubt(&self, standing: &Standing, call: &Call) -> bool {
+        let open = matches!(standing.entry.as_ref().map(|e| &e.progress), Some(Progress::Open { .. }));
+        open && !call.idempotent
+    }
+
+    /// Permit, intent, call: the outcome of an attempt that was made.
+    async fn perform(&self, verb: Verb, call: &Call) -> Early<Made> {
+        let _permit = self.permit().await?;
+        let probe = self.plan.to.breaker.admit(self.services.clock.now());
+        if probe != Admission::Yes {
+            return Err(Flow::Halted);
+        }
+        if let Err(flow) = self.begin(verb).await {
+            self.plan.to.breaker.record(None, self.services.clock.now());
+            return Err(flow);
+        }
+        let started = tokio::time::Instant::now();
+        let sent = self.services.client.send(call).await;
+        let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
+        let unsent = matches!(sent, Err(SendError::NotSent(_)));
+        let (outcome, message) = match sent {
+            Ok(answer) => (self.plan.to.sink.classify(call, &answer), excerpt(answer.status, &answer.body)),
+            Err(SendError::NoAnswer(why)) if !call.idempotent => {
+                (Outcome::Unknown { why: format!("no answer: {why}") }, String::new())
+            }
+            Err(error) => (Outcome::retry(error.to_string()), String::new()),
+        };
+        self.record_with_breaker(&outcome);
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let said = self.masked(&outcome.why().map_or(message, str::to_owned));
+        tracing::info!(attempt = self.job.message.attempt, outcome = outcome.name(), status, took_ms, "{said}");
+        self.journal(Step::Attempt {
+            attempt: self.job.message.attempt,
+            call: call.shown.clone(),
+            status,
+            outcome: outcome.name().into(),
+            message: said,
+            took_ms,
+        });
+        Ok(Made { outcome, unsent })
+    }
+
+    fn record_with_breaker(&self, outcome: &Outcome) {
+        let went = match outcome {
+            Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
+            // A 429 is the account's pause, not the sink's failure.
+            Outcome::Retry { account: true, .. } => None,
+            Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),
+        };
+        if self.plan.to.breaker.record(went, self.services.clock.now()) {
+            tracing::warn!(sink = %self.plan.to.name, "the breaker opened: the sink failed several times in a row");
+        }
+    }
+
+    async fn permit(&self) -> Early<tokio::sync::OwnedSemaphorePermit> {
+        let scopes = self.plan.scopes();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Flow::Stopped),
+            () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
+            permit = self.plan.to.gate.permit() => permit.ok_or(Flow::Stopped),
+        }
+    }
+
+    async fn begin(&self, verb: Verb) -> Early<()> {
+        let gate = &self.plan.to.gate;
+        let now = self.services.clock.now();
+        let event = self.event();
+        let intent = Intent {
+            delivery: self.key(),
+            body_key: event.body_key(),
+            link: self.link_key(),
+            received: event.received,
+            version: event.version,
+            attempt: self.job.message.attempt,
+            verb,
+            expires: self.expires(now),
+            charge: Some(gate.charge(now)),
+        };
+        match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
+            Begun::Go => Ok(()),
+            Begun::UsedUp { used } => {
+                let why = format!("the month's calls are used up ({used} made)");
+                let until = gate.month_turns(now);
+                self.suspend(Scope::Account, &gate.account, why, Some(until)).await;
+                Err(Flow::Halted)
+            }
+        }
+    }
+
+    async fn standing(&self) -> Early<Standing> {
+        let question = Question {
+            delivery: self.key(),
+            body_key: self.event().body_key(),
+            link: self.link_key(),
+            received: self.event().received,
+            now: self.services.clock.now(),
+        };
+        self.insist("standing", || self.services.store.standing(question.clone())).await
+    }
+
+    async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
+        let call = self.masked(&call.shown.to_string());
+        tracing::info!(verb = verb.name(), %call, "dry run: not sent");
+        self.journal(Step::Ended { ending: "dry-run".into(), detail: call });
+        self.ack_and_leave().await
+    }
+
+    // === What is asked often ===
+
+    fn event(&self) -> &Event {
+        &self.job.message.event
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let redactor = &self.services.redactor;
+        if redactor.is_empty() { text.to_owned() } else { redactor.values(&self.event().data.value()).text(text) }
+    }
+
+    fn case(&self) -> &CaseConfig {
+        &self.plan.route().cases[self.job.case]
+    }
+
+    fn route_name(&self) -> String {
+        self.plan.route().name.clone()
+    }
+
+    fn key(&self) -> DeliveryKey {
+        DeliveryKey { route: self.route_name(), event: self.event().key(), generation: self.event().generation }
+    }
+
+    fn link_key(&self) -> LinkKey {
+        LinkKey { owner: self.route_name(), key: self.job.link.clone() }
+    }
+
+    fn expires(&self, now: Timestamp) -> Timestamp {
+        let dedupe = SignedDuration::try_from(self.plan.config.dedupe).unwrap_or(SignedDuration::MAX);
+        let known_until = match self.event().collapse {
+            Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
+            Collapse::BodyForADay => self.event().received.at().saturating_add(A_DAY),
+        };
+        let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
+        known_until.unwrap_or(Timestamp::MAX).max(at_least)
+    }
+
+    /// Where `give_up_after` starts, moved by the time that the delivery stood still although it was due: that was a
+    /// pause, a suspension, or our own absence, and is not held against it.
+    fn first_retry(&self, standing: &Standing, now: Timestamp) -> Option<Timestamp> {
+        let entry = standing.entry.as_ref()?;
+        let first = entry.first_retry?;
+        match entry.progress {
+            Progress::Waiting { due } if now > due => first.saturating_add(now.duration_since(due)).ok(),
+            _ => Some(first),
+        }
+    }
+}

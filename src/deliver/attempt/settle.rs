@@ -1,0 +1,273 @@
+//! What follows from an outcome: the commits after the call, and the ack.
+
+use super::{
+    Arc, Attempt, BEHIND_DOUBT, Call, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link,
+    LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, Suspension,
+    Timestamp, Verb, schedule,
+};
+
+impl Attempt {
+    pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<()> {
+        match made.outcome {
+            Outcome::Delivered { remote_id } => {
+                let link = self.applied(verb, remote_id.or_else(|| call.remote_id.clone()), standing);
+                let detail = link.remote_id.clone().unwrap_or_default();
+                self.end(standing, "delivered", detail, Some(link)).await
+            }
+            Outcome::Retry { after, account, why } => {
+                if account {
+                    self.pause_account(after, &why).await;
+                }
+                self.retry_later(call, standing, after, why, made.unsent).await
+            }
+            Outcome::Reject { why } => self.give_up(standing, DeadClass::Payload, why, Some(call)).await,
+            Outcome::Suspend { what, why, until } => {
+                let name = match what {
+                    Scope::Account => self.plan.to.gate.account.clone(),
+                    Scope::Sink => self.plan.to.name.clone(),
+                    Scope::Route | Scope::Source => self.route_name(),
+                };
+                let now = self.services.clock.now();
+                // Nothing took effect: the same attempt is made again, by whoever receives the message then.
+                let entry = self.waiting(self.job.message.attempt, now, self.first_retry(standing, now));
+                self.settle(self.settlement(entry)).await?;
+                self.suspend(what, &name, why, until).await;
+                Err(Flow::Halted)
+            }
+            Outcome::Unknown { why } => match self.plan.on_doubt(verb) {
+                OnDoubt::Hold => self.hold(verb, call, standing, why).await,
+                OnDoubt::Retry => self.retry_later(call, standing, None, why, false).await,
+            },
+        }
+    }
+
+    async fn retry_later(
+        &self,
+        call: &Call,
+        standing: &Standing,
+        after: Option<Duration>,
+        why: String,
+        unsent: bool,
+    ) -> Early<()> {
+        let now = self.services.clock.now();
+        let retry = &self.plan.route().retry;
+        let first = self.first_retry(standing, now).unwrap_or(now);
+        let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
+        if now.duration_since(first) >= patience {
+            return self.give_up(standing, DeadClass::Exhausted, why, Some(call)).await;
+        }
+        let attempt = self.job.message.attempt;
+        let due = add(now, schedule::delay(retry, attempt, after));
+        let mut settlement = self.settlement(self.waiting(attempt, due, Some(first)));
+        settlement.refund = unsent.then(|| self.plan.to.gate.charge(now));
+        self.settle(settlement).await?;
+        self.insist("wait", || {
+            self.services.broker.wait(self.queue(), &self.job.message, attempt.saturating_add(1), due)
+        })
+        .await?;
+        self.insist("attempt", || self.services.store.advance(self.key(), attempt.saturating_add(1))).await?;
+        self.journal(Step::Waiting { attempt: attempt.saturating_add(1), until: due, why });
+        self.ack().await
+    }
+
+    /// Lets an earlier delivery of the same subject end first.
+    pub(super) async fn wait_behind(&self, standing: &Standing, other: &str, progress: &Progress) -> Early<()> {
+        let now = self.services.clock.now();
+        let soon = add(now, Duration::from_secs(1));
+        let due = match progress {
+            Progress::Waiting { due } => (*due).max(soon),
+            Progress::Open { .. } | Progress::Held { .. } => add(now, BEHIND_DOUBT),
+            Progress::Done { .. } => return Ok(()),
+        };
+        let attempt = self.job.message.attempt;
+        let first = standing.entry.as_ref().and_then(|entry| entry.first_retry);
+        self.settle(self.settlement(self.waiting(attempt, due, first))).await?;
+        if standing.entry.is_none() {
+            let why = format!("{other} of the same subject comes first");
+            self.journal(Step::Waiting { attempt, until: due, why });
+        }
+        self.insist("wait", || self.services.broker.wait(self.queue(), &self.job.message, attempt, due)).await?;
+        self.ack_and_leave().await
+    }
+
+    /// Keeps a delivery for a person, because nobody knows whether it took effect.
+    pub(super) async fn hold(&self, verb: Verb, call: &Call, standing: &Standing, why: String) -> Early<()> {
+        let before = standing.link.as_ref();
+        let link = Link {
+            remote_id: call.remote_id.clone().or_else(|| before.and_then(|l| l.remote_id.clone())),
+            version: before.and_then(|l| l.version),
+            received: before.map_or(self.event().received, |l| l.received),
+            state: LinkState::InDoubt,
+        };
+        let entry = LedgerEntry {
+            attempt: self.job.message.attempt,
+            progress: Progress::Held { verb },
+            first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
+        };
+        let mut settlement = self.settlement(entry);
+        settlement.new_link = Some(link);
+        settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), Some(call)));
+        self.settle(settlement).await?;
+        tracing::warn!("held for a person: {why}");
+        self.journal(Step::Ended { ending: "held".into(), detail: why });
+        self.ack().await
+    }
+
+    /// Ends a delivery as a dead letter.
+    pub(super) async fn give_up(
+        &self,
+        standing: &Standing,
+        class: DeadClass,
+        why: String,
+        call: Option<&Call>,
+    ) -> Early<()> {
+        let ending = match class {
+            DeadClass::Exhausted => "exhausted",
+            DeadClass::Poison => "poison",
+            DeadClass::Payload | DeadClass::Held => "rejected",
+        };
+        let mut settlement = self.settlement(self.done(ending, standing));
+        settlement.dead = Some(self.letter(class, why.clone(), call));
+        self.settle(settlement).await?;
+        tracing::warn!(ending, "dead letter: {why}");
+        self.journal(Step::Ended { ending: ending.into(), detail: why });
+        self.ack().await
+    }
+
+    /// Ends a delivery.
+    pub(super) async fn end(&self, standing: &Standing, ending: &str, detail: String, link: Option<Link>) -> Early<()> {
+        let mut settlement = self.settlement(self.done(ending, standing));
+        settlement.new_link = link;
+        self.settle(settlement).await?;
+        tracing::info!(ending, "{detail}");
+        self.journal(Step::Ended { ending: ending.into(), detail });
+        self.ack().await
+    }
+
+    fn applied(&self, verb: Verb, remote_id: Option<String>, standing: &Standing) -> Link {
+        let before = standing.link.as_ref();
+        Link {
+            // An answer in a thread has an id of its own; the link stays with the record it answers.
+            remote_id: match (verb, before.and_then(|l| l.remote_id.clone())) {
+                (Verb::Reply, Some(old)) => Some(old),
+                (_, old) => remote_id.or(old),
+            },
+            version: self.event().version,
+            received: self.event().received,
+            state: if verb == Verb::Delete { LinkState::Deleted } else { LinkState::Linked },
+        }
+    }
+
+    fn done(&self, ending: &str, standing: &Standing) -> LedgerEntry {
+        LedgerEntry {
+            attempt: self.job.message.attempt,
+            progress: Progress::Done { ending: ending.to_owned() },
+            first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one of the ledger's lines beside `done`")]
+    fn waiting(&self, attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
+        LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
+    }
+
+    fn settlement(&self, entry: LedgerEntry) -> Settlement {
+        let event = self.event();
+        Settlement {
+            delivery: self.key(),
+            body_key: event.body_key(),
+            link: self.link_key(),
+            received: event.received,
+            version: event.version,
+            entry,
+            expires: self.expires(self.services.clock.now()),
+            new_link: None,
+            refund: None,
+            dead: None,
+        }
+    }
+
+    fn letter(&self, class: DeadClass, reason: String, call: Option<&Call>) -> DeadLetter {
+        DeadLetter {
+            delivery: self.key(),
+            event: Arc::clone(&self.job.message.event),
+            sink: self.plan.to.name.clone(),
+            class,
+            reason,
+            attempts: if call.is_some() { self.job.message.attempt } else { self.job.message.attempt - 1 },
+            call: call.map(|c| c.shown.clone()),
+            at: self.services.clock.now(),
+        }
+    }
+
+    async fn pause_account(&self, after: Option<Duration>, why: &str) {
+        let pause = after.unwrap_or(self.plan.route().retry.first);
+        let until = add(self.services.clock.now(), pause);
+        let account = self.plan.to.gate.account.clone();
+        self.suspend(Scope::Account, &account, format!("asked to slow down: {why}"), Some(until)).await;
+    }
+
+    pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
+        let since = self.services.clock.now();
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
+        if let Err(error) = self.services.halts.suspend(suspension).await {
+            // It holds in this process; after a restart the vendor's next answer brings it back.
+            tracing::error!(%error, "a suspension could not be stored");
+        }
+    }
+
+    // === Commits ===
+
+    async fn settle(&self, settlement: Settlement) -> Early<()> {
+        self.insist("outcome", || self.services.store.settle(settlement.clone())).await
+    }
+
+    pub(super) async fn ack_and_leave<T>(&self) -> Early<T> {
+        self.ack().await?;
+        Err(Flow::Done)
+    }
+
+    async fn ack(&self) -> Early<()> {
+        self.insist("ack", || self.services.broker.ack(self.queue(), &self.job.message)).await
+    }
+
+    fn queue(&self) -> &str {
+        &self.plan.route().name
+    }
+
+    /// Does a commit again until it succeeds: what follows it must not happen before. The message stays unacked
+    /// meanwhile, so nothing is lost if the process ends first.
+    pub(super) async fn insist<T, E, F>(&self, what: &'static str, mut commit: impl FnMut() -> F) -> Early<T>
+    where
+        E: std::fmt::Display,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut pauses = super::super::patience();
+        loop {
+            let error = match commit().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let pause = pauses.next().unwrap_or(Duration::from_secs(5));
+            tracing::error!(%error, commit = what, ?pause, "a commit failed and is tried again");
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Flow::Stopped),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    pub(super) fn journal(&self, step: Step) {
+        self.services.journal.record(Record::Entry(Entry {
+            at: self.services.clock.now(),
+            event: self.event().key(),
+            route: Some(self.route_name()),
+            step,
+        }));
+    }
+}
+
+fn add(now: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,159 @@
+//! A breaker for each sink: after failures in a row it stops the consuming, then lets one delivery probe.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Failures in a row that open it.
+const TOLERATED: u32 = 8;
+/// How long it stays open the first time; doubled with each failed probe.
+const FIRST_REST: Duration = Duration::from_secs(2);
+/// How long it stays open at the most.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Counts a sink's failures in a row.
+#[derive(Debug, Default)]
+pub struct Breaker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    until: Timestamp,
+    rest: Duration,
+    probing: bool,
+}
+
+/// Whether a delivery may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Yes,
+    /// Not before this time.
+    Not(Timestamp),
+    /// Another delivery is probing: when it has ended.
+    Probing,
+}
+
+impl Breaker {
+    /// Asks to send one delivery. Who is told [`Admission::Yes`] must call [`Breaker::record`] afterwards.
+    pub fn admit(&self, now: Timestamp) -> Admission {
+        let mut state = self.lock();
+        match &mut state.open {
+            None => Admission::Yes,
+            Some(open) if now < open.until => Admission::Not(open.until),
+            Some(open) if open.probing => Admission::Probing,
+            Some(open) => {
+                open.probing = true;
+                Admission::Yes
+            }
+        }
+    }
+
+    /// When it will let a probe through; `None`: it is closed.
+    pub fn open_until(&self) -> Option<Timestamp> {
+        self.lock().open.as_ref().map(|open| open.until)
+    }
+
+    /// Tells how an admitted delivery went: `Some(true)` the sink answered sensibly, `Some(false)` it failed, `None`
+    /// the delivery never came to a call. True if the breaker has just opened.
+    pub fn record(&self, went: Option<bool>, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        match (went, &mut state.open) {
+            (None, None) => false,
+            (None, Some(open)) => {
+                open.probing = false;
+                false
+            }
+            (Some(true), _) => {
+                *state = State::default();
+                false
+            }
+            (Some(false), Some(open)) => {
+                open.rest = (open.rest * 2).min(LONGEST_REST);
+                open.until = later(now, open.rest);
+                open.probing = false;
+                false
+            }
+            (Some(false), None) => {
+                state.failures += 1;
+                let opens = state.failures >= TOLERATED;
+                if opens {
+                    state.open = Some(Open { until: later(now, FIRST_REST), rest: FIRST_REST, probing: false });
+                }
+                opens
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn later(now: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).expect("a time")
+    }
+
+    fn opened() -> Breaker {
+        let breaker = Breaker::default();
+        for n in 1..=TOLERATED {
+            assert_eq!(breaker.admit(at(0)), Admission::Yes);
+            assert_eq!(breaker.record(Some(false), at(0)), n == TOLERATED);
+        }
+        breaker
+    }
+
+    #[test]
+    fn it_opens_on_failures_in_a_row_and_lets_one_probe() {
+        let breaker = opened();
+        assert_eq!(breaker.admit(at(1)), Admission::Not(at(2)));
+        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+        assert_eq!(breaker.admit(at(2)), Admission::Probing);
+        breaker.record(Some(true), at(3));
+        assert_eq!(breaker.admit(at(3)), Admission::Yes);
+        assert_eq!(breaker.admit(at(3)), Admission::Yes);
+    }
+
+    #[test]
+    fn a_failed_probe_rests_twice_as_long() {
+        let breaker = opened();
+        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+        breaker.record(Some(false), at(2));
+        assert_eq!(breaker.admit(at(5)), Admission::Not(at(6)));
+    }
+
+    #[test]
+    fn a_probe_that_never_called_makes_room_for_another() {
+        let breaker = opened();
+        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+        breaker.record(None, at(2));
+        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_anew() {
+        let breaker = Breaker::default();
+        for _ in 0..10 {
+            for _ in 1..TOLERATED {
+                assert!(!breaker.record(Some(false), at(0)));
+            }
+            breaker.record(Some(true), at(0));
+        }
+        assert_eq!(breaker.admit(at(0)), Admission::Yes);
+    }
+}

@@ -1,0 +1,157 @@
+//! One compiled expression, and how it is asked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::Value as EngineValue;
+use serde_json::Value;
+
+use super::engine::{self, ENGINE};
+use super::scan::{self, Path, Side};
+use super::value::{self, Failure};
+use super::{CompileError, Context, RenderError};
+
+/// One compiled expression.
+#[derive(Clone)]
+pub(super) struct Code {
+    source: String,
+    compiled: Arc<minijinja::Expression<'static, 'static>>,
+    // The plain paths in it; the only one is the whole expression if `plain`.
+    paths: Arc<[Path]>,
+    plain: bool,
+    // All of them are true if the whole is.
+    comparisons: Arc<[(Side, String, Side)]>,
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+/// The value of an expression.
+pub(super) enum Found<'a> {
+    /// Straight from the event, digit for digit.
+    Plain(&'a Value),
+    /// Made by the engine.
+    Computed(EngineValue),
+}
+
+impl Code {
+    /// Compiles the part of `whole` that starts at byte `base`.
+    pub(super) fn compile(source: &str, whole: &str, base: usize) -> Result<Self, CompileError> {
+        if source.trim().is_empty() {
+            let message = "an expression is missing here".into();
+            return Err(CompileError { message, at: engine::characters(whole, base) });
+        }
+        let compiled = ENGINE
+            .compile_expression_owned(source.to_owned())
+            .map_err(|error| engine::compile_error(&error, whole, base))?;
+        let tokens = scan::tokens(source);
+        engine::check_names(&tokens, whole, base)?;
+        let (mut paths, plain) = scan::paths(source, &tokens);
+        for path in &mut paths {
+            path.at = engine::characters(whole, base + path.at);
+        }
+        Ok(Self {
+            source: source.trim().to_owned(),
+            compiled: Arc::new(compiled),
+            paths: paths.into(),
+            plain,
+            comparisons: scan::comparisons(source, &tokens).into(),
+        })
+    }
+
+    /// The first name at the start of a path that is not known, and where in the whole template it stands, in characters.
+    pub(super) fn unknown<'a>(&'a self, known: &[&str]) -> Option<(&'a str, usize)> {
+        let path = self.paths.iter().find(|path| !known.contains(&path.root.as_str()))?;
+        Some((&path.root, path.at))
+    }
+
+    /// The expression, as written.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Evaluates.
+    pub(super) fn find<'a>(&self, context: &'a Context) -> Result<Found<'a>, Failure> {
+        if let (true, [path]) = (self.plain, &*self.paths) {
+            return context.find(path).map(Found::Plain).map_err(Failure::Missing);
+        }
+        self.compiled.eval(context.engine_value()).map(Found::Computed).map_err(|error| engine::failure(&error))
+    }
+
+    /// A failure in words, with the name of what is missing where the engine did not know it.
+    pub(super) fn words(&self, failure: Failure, context: &Context) -> String {
+        words(failure, &self.paths, context)
+    }
+
+    /// A failure of this expression.
+    pub(super) fn error(&self, failure: Failure, context: &Context) -> RenderError {
+        RenderError { message: self.words(failure, context), expression: self.source.clone() }
+    }
+
+    /// Two sides that have no order between them, in an expression that is true: the engine orders them by their
+    /// types, so that `'4' > 3` passes.
+    pub(super) fn unlike(&self, context: &Context) -> Option<String> {
+        let kind = |side: &Side| match side {
+            Side::Number => Some("a number"),
+            Side::Text => Some("text"),
+            Side::Path(path) => match context.find(path).ok()? {
+                Value::Number(_) => Some("a number"),
+                Value::String(_) => Some("text"),
+                _ => None,
+            },
+        };
+        self.comparisons.iter().find_map(|(left, sign, right)| {
+            let (left, right) = (kind(left)?, kind(right)?);
+            (left != right).then(|| format!("`{sign}` compares {left} with {right}"))
+        })
+    }
+
+    /// The value; `None` for `omit`.
+    pub(super) fn json(&self, context: &Context) -> Result<Option<Value>, RenderError> {
+        let json = self.find(context).and_then(|found| match found {
+            Found::Plain(json) => Ok(Some(json.clone())),
+            Found::Computed(value) if value::is_omit(&value) => Ok(None),
+            Found::Computed(value) => value::to_json(&value).map(Some),
+        });
+        json.map_err(|failure| self.error(failure, context))
+    }
+
+    /// The value within a longer text.
+    pub(super) fn text(&self, context: &Context) -> Result<String, RenderError> {
+        let text = self.find(context).and_then(|found| match found {
+            Found::Plain(json) => value::interpolate_json(json),
+            Found::Computed(value) => value::interpolate(&value),
+        });
+        text.map_err(|failure| self.error(failure, context))
+    }
+
+    /// The expression with the values of the paths in it.
+    pub(super) fn with_operands(&self, context: &Context) -> String {
+        const MOST: usize = 4;
+        let shown: Vec<String> = self
+            .paths
+            .iter()
+            .take(MOST)
+            .map(|path| match context.find(path) {
+                Ok(value) => format!("{} is {}", path.written.last().unwrap_or(&path.root), value::show(value)),
+                Err(missing) => format!("{missing} is missing"),
+            })
+            .collect();
+        if shown.is_empty() { self.source.clone() } else { format!("{} ({})", self.source, shown.join(", ")) }
+    }
+}
+
+/// A failure in words. `paths` are those of its expression.
+pub(super) fn words(failure: Failure, paths: &[Path], context: &Context) -> String {
+    match failure {
+        Failure::Missing(path) => format!("{path} is missing"),
+        Failure::Undefined(words) => {
+            let missing = paths.iter().filter(|path| !path.guarded).find_map(|path| context.find(path).err());
+            missing.map_or(words, |path| format!("{path} is missing"))
+        }
+        Failure::Other(words) => words,
+    }
+}

@@ -1,0 +1,9 @@
+//! The public listener over real sockets: what each sender hears, and what no client can do.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+// One binary: each would link the whole crate again.
+
+mod answers;
+mod config;
+mod limits;
+mod senders;
+mod support;

@@ -1,0 +1,10 @@
+//! Polling, from the vendor's sandbox on a loopback port to the cursor in the store. One binary, for linking takes longer
+//! than running.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod bench;
+mod strict;
+mod turns;
+mod walla;
+mod world;

@@ -1,0 +1,10 @@
+//! Every sink against its sandbox, through the real client: what is sent, what a refusal means, what a fault leaves
+//! behind. One binary, for linking takes longer than running.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod client;
+mod http;
+mod slack;
+mod works;
+mod world;

@@ -1,0 +1,143 @@
+//! A vendor's sandbox, a clock that stands still, and sinks built from YAML as a user writes it.
+
+use std::time::Duration;
+
+use dari::clock::Clock;
+use dari::connectors::client::{Client, SendError};
+use dari::connectors::sandbox::{self, Served};
+use dari::connectors::{Answer, Call, Manifest, Operation, Request, Sink};
+use dari::outcome::{Outcome, Verb};
+use jiff::SignedDuration;
+use serde_json::{Map, Value};
+
+pub struct World {
+    pub clock: Clock,
+    pub client: Client,
+    pub served: Served,
+}
+
+/// What became of a try at a delivery.
+#[derive(Debug, PartialEq)]
+pub enum Tried {
+    /// `prepare` refused the record.
+    Refused(String),
+    /// The client got no answer.
+    Unanswered(SendError),
+    /// The vendor answered.
+    Came(Outcome),
+}
+
+/// What is to be done.
+pub struct Op {
+    pub verb: Verb,
+    pub fields: Value,
+    pub remote_id: Option<&'static str>,
+    pub request: Option<(::http::Method, String)>,
+    pub webhook_id: &'static str,
+}
+
+impl Op {
+    pub fn new(verb: Verb, fields: Value) -> Self {
+        Self { verb, fields, remote_id: None, request: None, webhook_id: "dlv_1" }
+    }
+
+    pub fn linked(mut self, id: &'static str) -> Self {
+        self.remote_id = Some(id);
+        self
+    }
+
+    pub fn request(mut self, method: ::http::Method, path: &str) -> Self {
+        self.request = Some((method, path.to_owned()));
+        self
+    }
+
+    pub fn webhook_id(mut self, id: &'static str) -> Self {
+        self.webhook_id = id;
+        self
+    }
+}
+
+impl World {
+    pub async fn of(manifest: &Manifest) -> Self {
+        let clock = Clock::manual("2026-11-21T03:04:05Z".parse().unwrap());
+        let router = manifest.sandbox.expect("a sandbox")(clock.clone());
+        Self::serving(router, clock).await
+    }
+
+    pub async fn serving(router: axum::Router, clock: Clock) -> Self {
+        let served = sandbox::serve(router, clock.clone(), sandbox::LOOPBACK).await.unwrap();
+        Self { client: Client::new().unwrap(), clock, served }
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(SignedDuration::try_from(by).unwrap());
+    }
+
+    /// A sink named `s`, from the YAML of its `accounts` and its own. `URL` stands for the sandbox's.
+    pub fn sink(&self, accounts: &str, sink: &str) -> Box<dyn Sink> {
+        self.try_sink(accounts, sink).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    /// As [`World::sink`], or the config's faults.
+    pub fn try_sink(&self, accounts: &str, sink: &str) -> Result<Box<dyn Sink>, String> {
+        let yaml = format!("accounts: {accounts}\nsinks:\n  s: {sink}\n");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dari.yaml");
+        std::fs::write(&file, yaml.replace("URL", &self.served.url)).unwrap();
+        let config = dari::config::load(&file, &|_| None, &self.client, &self.clock).map_err(|e| {
+            e.to_string().replace(&format!("{}/", dir.path().display()), "").replace(&self.served.url, "URL")
+        })?;
+        let sink = &config.sinks[0];
+        Ok(config.build_sink(sink, &self.client, &self.clock).unwrap())
+    }
+
+    pub fn call(&self, sink: &dyn Sink, op: &Op) -> Result<Call, String> {
+        let empty = Map::new();
+        let request = op.request.as_ref().map(|(method, path)| Request { method: method.clone(), path: path.clone() });
+        let mut call = sink.prepare(&Operation {
+            verb: op.verb,
+            fields: op.fields.as_object().unwrap_or(&empty),
+            remote_id: op.remote_id,
+            request: request.as_ref(),
+            webhook_id: op.webhook_id,
+            now: self.clock.now(),
+        })?;
+        // Faults that never answer are waited for.
+        call.timeout = Duration::from_millis(300);
+        Ok(call)
+    }
+
+    pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {
+        self.client.send(call).await
+    }
+
+    pub async fn try_it(&self, sink: &dyn Sink, op: &Op) -> Tried {
+        match self.call(sink, op) {
+            Err(why) => Tried::Refused(why),
+            Ok(call) => match self.send(&call).await {
+                Err(error) => Tried::Unanswered(error),
+                Ok(answer) => Tried::Came(sink.classify(&call, &answer)),
+            },
+        }
+    }
+
+    pub async fn outcome(&self, sink: &dyn Sink, op: &Op) -> Outcome {
+        match self.try_it(sink, op).await {
+            Tried::Came(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The id that a delivery gave.
+    pub async fn delivered(&self, sink: &dyn Sink, op: &Op) -> Option<String> {
+        match self.outcome(sink, op).await {
+            Outcome::Delivered { remote_id } => remote_id,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// True if the client says that the call may have taken effect.
+pub fn in_doubt(tried: &Tried) -> bool {
+    matches!(tried, Tried::Unanswered(SendError::NoAnswer(_)))
+}
