@@ -287,3 +287,15 @@ pub async fn publishing_from_many_sides_loses_nothing(rig: Rig) {
     ids.dedup();
     assert_eq!(ids.len(), 400);
 }
+
+pub async fn a_renamed_queue_keeps_its_messages(rig: Rig) {
+    rig.declare(&[("old", None, None), ("busy", None, None)]).await;
+    rig.publish("s", "t", "1").await;
+    rig.broker.rename("old", "busy").await.expect_err("it has messages of its own");
+    rig.broker.rename("old", "new").await.expect("renamed");
+    rig.broker.rename("unknown", "new").await.expect("a queue that is not there needs no new name");
+    rig.declare(&[("new", None, None)]).await;
+    rig.publish("s", "t", "2").await;
+    assert_eq!(rig.depth("old").await, None);
+    assert_eq!(rig.drain("new", 2).await, ["1", "2"]);
+}
