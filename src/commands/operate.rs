@@ -205,7 +205,7 @@ fn list_dead(found: Vec<StoredDead>) -> Result {
             let class = format!("{:?}", letter.class).to_lowercase();
             let event = output::short(&letter.event.id, 40);
             let attempts = letter.attempts.to_string();
-            [view.id.to_string(), output::time(letter.at), letter.delivery.route, class, event, attempts, letter.reason]
+            [id.to_string(), output::time(letter.at), letter.delivery.route, class, event, attempts, letter.reason]
         })
         .collect();
     output::table(["no", "since", "route", "class", "event", "attempts", "reason"], rows, "no dead letters")
