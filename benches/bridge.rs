@@ -141,13 +141,12 @@ impl Bridge {
 }
 
 fn config(address: SocketAddr) -> String {
-    let sources: String = (0..SOURCES)
-        .map(|n| {
-            format!(
-                "  s{n}: {{ webhook: {{ verify: {{ bearer: {{ tokens: [sesame] }} }}, event: {{ id: \"{{{{ headers['x-id'] }}}}\" }} }} }}\n"
-            )
-        })
-        .collect();
+    let mut sources = String::new();
+    for n in 0..SOURCES {
+        let event = "event: { id: \"{{ headers['x-id'] }}\" }";
+        sources
+            .push_str(&format!("  s{n}: {{ webhook: {{ verify: {{ bearer: {{ tokens: [sesame] }} }}, {event} }} }}\n"));
+    }
     format!(
         "listen: {{ hooks: \"{address}\" }}\nsources:\n{sources}sinks:\n  out: {{ http: {{ url: \"http://127.0.0.1:9/\", \
          allow_private: true }}, enabled: false }}\nroutes:\n  all: {{ from: \"*\", to: out, do: create, map: {{ id: \"{{{{ id }}}}\" }} }}\n"
