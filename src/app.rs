@@ -121,8 +121,6 @@ async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
     let journal = Arc::new(Observed::new(embedded.journal.clone()));
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
-    names::settle(config, &*store, &*broker).await?;
-    broker.declare(bindings(config)).await?;
     Ok(Parts { embedded, store, broker, journal, halts, redactor })
 }
 
@@ -139,6 +137,7 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock).await?;
+    parts.broker.declare(bindings(&config)).await?;
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
@@ -175,6 +174,8 @@ impl Bridge {
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
         let parts = open(&config, &clock).await?;
+        names::settle(&config, &*parts.store, &*parts.broker).await?;
+        parts.broker.declare(bindings(&config)).await?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::new());
         for source in config.sources.iter().filter(|source| source.enabled) {
             let role = config

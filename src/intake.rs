@@ -47,6 +47,7 @@ pub struct Intake {
     under_way: Semaphore,
     refused: DefaultDirectRateLimiter,
     stopping: AtomicBool,
+    full: AtomicBool,
 }
 
 /// A source that receives webhooks.
@@ -88,8 +89,14 @@ impl Intake {
             under_way: Semaphore::new(limits.requests),
             refused: RateLimiter::direct(Quota::per_second(REFUSED_A_SECOND).allow_burst(REFUSED_AT_ONCE)),
             stopping: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             limits,
         }
+    }
+
+    /// Answers 503 with `Retry-After` while the disk is nearly full.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// From now on answers 503 with `Retry-After`: called before the broker is closed.

@@ -3,10 +3,12 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use dari::commands::access::Where;
-use dari::commands::operate::{AccountAction, DeadAction, ReplayArgs, SourceAction, StateArgs, StopAction};
-use dari::commands::{CommandError, look, operate, run, send};
+use dari::commands::operate::{
+    AccountAction, DeadAction, ReplayArgs, RouteAction, SourceAction, StateArgs, StopAction,
+};
+use dari::commands::{CommandError, check, describe, init, look, operate, output, run, schema, send, test};
 
 /// Dari carries events between the work tools of a company.
 #[derive(Debug, Parser)]
@@ -35,6 +37,16 @@ enum LogFormat {
 enum Command {
     /// Run the bridge
     Run(run::RunArgs),
+    /// Write a commented dari.yaml to start from
+    Init(init::InitArgs),
+    /// Check the config: every fault at once, with its place
+    Check(check::CheckArgs),
+    /// Run the tests of the config, without a network
+    Test(test::TestArgs),
+    /// Tell of a connector: its events, fields, verbs and limits
+    Describe(describe::DescribeArgs),
+    /// Print the JSON Schema of dari.yaml, for editors
+    Schema,
     /// Put an event in by hand
     Send(send::SendArgs),
     /// Save the newest event of a source as a fixture
@@ -57,7 +69,14 @@ enum Command {
     /// Sources: last poll, state
     Sources(StateArgs<SourceAction>),
     /// Routes: queued, dead, held, state
-    Routes(StateArgs<StopAction>),
+    Routes(StateArgs<RouteAction>),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +109,12 @@ fn shown(error: &CommandError) -> String {
 async fn choose(cli: Cli) -> Result<(), CommandError> {
     let place = cli.place;
     match cli.command {
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) => run::run(args, &place).await,
+        Command::Init(args) => init::init(&args, &place),
+        Command::Check(args) => check::check(&args, &place),
+        Command::Test(args) => test::test(&args, &place),
+        Command::Describe(args) => describe::describe(&args),
+        Command::Schema => schema::schema(),
         Command::Send(args) => send::send(&args, &place).await,
         Command::Sample(args) => send::sample(&args, &place).await,
         Command::Trace(args) => look::trace(args, &place).await,
@@ -101,7 +125,21 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Sinks(args) => operate::sinks(args, &place).await,
         Command::Sources(args) => operate::sources(args, &place).await,
         Command::Routes(args) => operate::routes(args, &place).await,
+        Command::Completions { shell } => completions(shell),
+        Command::Man => manual(),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dari", &mut script);
+    output::line(String::from_utf8_lossy(&script).trim_end())
+}
+
+fn manual() -> Result<(), CommandError> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(CommandError::failed)?;
+    output::line(String::from_utf8_lossy(&page).trim_end())
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses what.
@@ -124,7 +162,6 @@ fn start_logging(format: LogFormat) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -434,6 +434,9 @@ pub trait Store: Send + Sync {
     /// How many links a route has (`0` if none), for the refusals at start.
     async fn link_count(&self, owner: &str) -> Result<u64>;
 
+    /// Forgets a route's links and ledger; how many links there were. Its dead letters stay until they are dropped.
+    async fn forget_route(&self, owner: &str) -> Result<u64>;
+
     /// Moves links and ledger from a route's former name to its new one.
     async fn rename_route(&self, from: &str, to: &str) -> Result<()>;
 }

@@ -36,6 +36,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/sources", get(sources))
         .route("/api/sources/{name}/poll", post(poll))
         .route("/api/routes", get(routes))
+        .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
         .route("/api/{scope}/{name}/resume", post(resume))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here"))
@@ -186,6 +187,17 @@ async fn poll(State(op): Op, Path(name): Path<String>) -> Answer {
 
 async fn routes(State(op): Op) -> Answer {
     json(op.routes().await?)
+}
+
+/// How a route is forgotten.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Retire {
+    /// Drop what waits in its queue.
+    pub drop: bool,
+}
+
+async fn retire(State(op): Op, Path(name): Path<String>, Json(body): Json<Retire>) -> Answer {
+    json(op.retire(&name, body.drop).await?)
 }
 
 /// Why something is stopped.

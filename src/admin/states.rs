@@ -186,6 +186,29 @@ impl Operator {
         Ok(Done { done: format!("source {name} is polled now") })
     }
 
+    /// Forgets a route that the config no longer has: its links, its ledger, and its queue.
+    ///
+    /// # Errors
+    /// The config still has it, or messages wait for it and `drop` was not said; the store or the broker.
+    pub async fn retire(&self, name: &str, drop: bool) -> Result<Done> {
+        if self.config.routes.iter().any(|route| route.name == name) {
+            let why = format!("route {name} is in the config: take it out first, or suspend it");
+            return Err(OperatorError::Refused(why));
+        }
+        let depths = self.broker.depths().await?;
+        let queued = depths.iter().find(|d| d.queue == name && name != JOURNAL);
+        if let Some(depth) = queued.filter(|d| d.messages > 0 && !drop) {
+            let why = format!(
+                "{} messages wait for route {name}: put it back to let it work them off, or say --drop to lose them",
+                depth.messages
+            );
+            return Err(OperatorError::Refused(why));
+        }
+        let dropped = if queued.is_some() { self.broker.remove(name).await? } else { 0 };
+        let links = self.store.forget_route(name).await?;
+        Ok(Done { done: format!("route {name} is forgotten: {links} links, {dropped} messages") })
+    }
+
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
         let config = &self.config;
         let known: Vec<&str> = match scope {

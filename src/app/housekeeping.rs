@@ -54,8 +54,7 @@ fn watch_disk(services: &Services, intake: &Intake) {
         }
     };
     services.journal.store_bodies(free >= least);
-    //TODO-FULL intake.set_full(free < least / LAST_PART);
-    let _ = (intake, LAST_PART);
+    intake.set_full(free < least / LAST_PART);
     if free < least {
         let mib = free >> 20;
         tracing::error!(

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::access::{Access, Where, segment};
 use super::{CommandError, Result, output};
-use crate::admin::api::{Mark, Used, Why};
+use crate::admin::api::{Mark, Retire, Used, Why};
 use crate::admin::replay::ReplayRequest;
 use crate::admin::views::{AccountView, DeadView, Done, Replayed, RouteView, SinkView, SourceView};
 use crate::store::{DeadClass, DeadFilter, Suspension};
@@ -112,6 +112,22 @@ pub enum StopAction {
         /// Its name
         name: String,
     },
+}
+
+/// What can be done to routes.
+#[derive(Debug, clap::Subcommand)]
+pub enum RouteAction {
+    /// Forget a route that is no longer in the config: its links, and with --drop what waits in its queue
+    Retire {
+        /// Its former name
+        name: String,
+        /// Drop the messages that still wait for it
+        #[arg(long)]
+        drop: bool,
+    },
+    /// Stop, or let go on
+    #[command(flatten)]
+    Stop(StopAction),
 }
 
 /// What can be done to sources.
@@ -333,10 +349,15 @@ pub async fn sources(args: StateArgs<SourceAction>, place: &Where) -> Result {
 ///
 /// # Errors
 /// There is no such route, or the bridge does not answer.
-pub async fn routes(args: StateArgs<StopAction>, place: &Where) -> Result {
+pub async fn routes(args: StateArgs<RouteAction>, place: &Where) -> Result {
     let access = Access::open(place).await?;
-    if let Some(action) = args.action {
-        return stop(&access, "routes", action).await;
+    match args.action {
+        Some(RouteAction::Stop(action)) => return stop(&access, "routes", action).await,
+        Some(RouteAction::Retire { name, drop }) => {
+            let done: Done = access.post(&format!("/api/routes/{}/retire", segment(&name)), &Retire { drop }).await?;
+            return output::line(done.done);
+        }
+        None => {}
     }
     let found: Vec<RouteView> = access.get("/api/routes", &()).await?;
     if args.json {

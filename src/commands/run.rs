@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, Result, access};
+use super::access::{self, Where};
+use super::{CommandError, Result};
 use crate::app::{self, Bridge, Options};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,8 +15,7 @@ use crate::config::Config;
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// The config file
-    #[arg(env = "DARI_CONFIG", default_value = "dari.yaml")]
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// Real sources and rendered requests, but nothing is sent, and nothing of it is kept
     #[arg(long)]
     pub dry_run: bool,
@@ -28,8 +28,8 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// The config, or whatever keeps the bridge from starting.
-pub async fn run(args: RunArgs) -> Result {
-    let config = Arc::new(access::load(&args.file)?);
+pub async fn run(args: RunArgs, place: &Where) -> Result {
+    let config = Arc::new(access::load(args.file.as_ref().unwrap_or(&place.config))?);
     let options = Options { dry_run: args.dry_run };
     let clock = Clock::system(app::process_number());
     let bridge = Bridge::build(Arc::clone(&config), clock, &options).await.map_err(CommandError::failed)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::access::Where;
 use super::{CommandError, access, output};
 use crate::clock::Clock;
 use crate::config::faults::Faults;
@@ -30,8 +31,7 @@ use expect::Expected;
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
     /// The config file
-    #[arg(env = "DARI_CONFIG", default_value = "dari.yaml")]
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -41,8 +41,8 @@ pub struct TestArgs {
 ///
 /// # Errors
 /// The config has faults, or a test failed.
-pub fn test(args: &TestArgs) -> super::Result {
-    let config = access::load(&args.file)?;
+pub fn test(args: &TestArgs, place: &Where) -> super::Result {
+    let config = access::load(args.file.as_ref().unwrap_or(&place.config))?;
     let client = Client::new().map_err(CommandError::failed)?;
     let clock = Clock::system(0);
     let report = run_all(&config, &client, &clock)

@@ -80,7 +80,7 @@ pub(super) async fn receive(
 
 impl Intake {
     async fn take(&self, target: &Target, request: Request) -> Result<Taken, Refusing> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stopping.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed) {
             return Err(ours("this server is about to stop").into());
         }
         let source = self.sources.get(&target.source);

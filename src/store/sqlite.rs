@@ -200,6 +200,11 @@ impl Store for SqliteStore {
         self.db.read("counting links", move |db| deliveries::link_count(db, &owner)).await
     }
 
+    async fn forget_route(&self, owner: &str) -> Result<u64> {
+        let owner = owner.to_owned();
+        self.db.write("forgetting a route", move |db| deliveries::forget_route(db, &owner)).await
+    }
+
     async fn rename_route(&self, from: &str, to: &str) -> Result<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
         self.db.write("renaming a route", move |db| deliveries::rename_route(db, &from, &to)).await

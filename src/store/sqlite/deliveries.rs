@@ -334,6 +334,14 @@ pub fn link_count(db: &Connection, of: &str) -> rusqlite::Result<u64> {
     db.prepare_cached(sql)?.query_row([of], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
+/// Forgets a route's links and ledger; how many links there were.
+pub fn forget_route(db: &Connection, name: &str) -> rusqlite::Result<u64> {
+    let Some(id) = owner(db, name)? else { return Ok(0) };
+    db.execute("DELETE FROM ledger WHERE route = ?1", [id])?;
+    db.execute("DELETE FROM alias WHERE route = ?1", [id])?;
+    db.execute("DELETE FROM link WHERE owner = ?1", [id]).map(|links| links as u64)
+}
+
 pub fn rename_route(db: &Connection, from: &str, to: &str) -> rusqlite::Result<()> {
     let Some(old) = owner(db, from)? else { return Ok(()) };
     db.execute("UPDATE OR IGNORE suspension SET name = ?2 WHERE scope = 'route' AND name = ?1", [from, to])?;
