@@ -10,7 +10,7 @@ const TOLERATED: u32 = 8;
 /// How long it stays open the first time; doubled with each failed probe.
 const FIRST_REST: Duration = Duration::from_secs(2);
 /// How long it stays open at the most.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// Counts a sink's failures in a row.
 #[derive(Debug, Default)]

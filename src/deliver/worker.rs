@@ -222,7 +222,7 @@ async fn next(consumer: &mut dyn Consumer) -> Result<Option<Message>, BrokerErro
 /// (promise P3), and none takes a slot while it waits for another.
 #[derive(Default)]
 struct Lanes {
-    lanes: HashMap<String, VecDeque<Job>>,
+    by_link: HashMap<String, VecDeque<Job>>,
     /// Lanes whose first job may start, in order of receipt.
     ready: VecDeque<String>,
     held: usize,
@@ -231,27 +231,26 @@ struct Lanes {
 impl Lanes {
     fn put(&mut self, job: Job) {
         self.held += 1;
-        match self.lanes.get_mut(&job.link) {
-            Some(lane) => lane.push_back(job),
-            None => {
-                self.ready.push_back(job.link.clone());
-                self.lanes.insert(job.link.clone(), VecDeque::from([job]));
-            }
+        if let Some(lane) = self.by_link.get_mut(&job.link) {
+            lane.push_back(job);
+        } else {
+            self.ready.push_back(job.link.clone());
+            self.by_link.insert(job.link.clone(), VecDeque::from([job]));
         }
     }
 
     /// Takes the next job; its lane is busy until [`Lanes::free`].
     fn start(&mut self) -> Option<Job> {
         let lane = self.ready.pop_front()?;
-        self.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
+        self.by_link.get_mut(&lane).and_then(VecDeque::pop_front)
     }
 
     /// Ends the job under way in a lane. Where it did not come to its end, those behind it must not overtake it.
     fn free(&mut self, lane: &str, done: bool) {
         self.held -= 1;
-        match self.lanes.get(lane) {
+        match self.by_link.get(lane) {
             Some(waiting) if waiting.is_empty() => {
-                self.lanes.remove(lane);
+                self.by_link.remove(lane);
             }
             Some(_) if done => self.ready.push_back(lane.to_owned()),
             _ => {}

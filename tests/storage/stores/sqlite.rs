@@ -148,3 +148,13 @@ async fn a_renamed_route_keeps_what_it_knows() {
 async fn a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge() {
     keeping::a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge(rig()).await;
 }
+
+#[tokio::test]
+async fn a_held_delivery_is_made_ready_before_its_letter_goes() {
+    deliveries::a_held_delivery_is_made_ready_before_its_letter_goes(rig()).await;
+}
+
+#[tokio::test]
+async fn a_forgotten_route_knows_nothing() {
+    keeping::a_forgotten_route_knows_nothing(rig()).await;
+}
