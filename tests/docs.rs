@@ -56,9 +56,9 @@ fn whole(name: &str) -> Shown {
     Shown { place: name.to_owned(), text: read(&top().join(name)) }
 }
 
-/// The README and everything under `docs/`.
+/// The documents at the top and everything under `docs/`.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![top().join("README.md")];
+    let mut found: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
     let mut folders = vec![top().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("docs/ is there") {
