@@ -115,6 +115,9 @@ impl Attempt {
 
     async fn steps(&self) -> Early<()> {
         let standing = self.standing().await?;
+        if standing.entry.is_none() {
+            self.journal(Step::Matched { verb: self.job.action.name().into() });
+        }
         self.check_ledger(&standing).await?;
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;

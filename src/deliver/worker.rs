@@ -21,6 +21,9 @@ use crate::store::journal::{Entry, Record, Step};
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
 
+/// The least time between two turns.
+const BETWEEN_TURNS: Duration = Duration::from_millis(20);
+
 /// Works off a route's queue until told to stop; then finishes what is under way.
 pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken) {
     let mut pauses = super::patience();
@@ -31,7 +34,11 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
         }
         match Turn::new(&plan, &services, &stop).run().await {
             Ok(Pause::Stopped) => return,
-            Ok(Pause::Halted) => pauses = super::patience(),
+            Ok(Pause::Halted) => {
+                pauses = super::patience();
+                // Where what halted it is over already, this keeps the loop from spinning.
+                tokio::time::sleep(BETWEEN_TURNS).await;
+            }
             Err(error) => {
                 let pause = pauses.next().unwrap_or(Duration::from_secs(5));
                 tracing::error!(route = %plan.route().name, %error, ?pause, "the queue cannot be read");
@@ -48,9 +55,9 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
 async fn may_go_on(plan: &Plan, services: &Services) {
     loop {
         services.halts.clear(&plan.scopes()).await;
-        match plan.to.breaker.open_until() {
-            Some(until) if until > services.clock.now() => sleep_until(&services.clock, until).await,
-            _ => return,
+        match plan.to.breaker.closed_until(services.clock.now()) {
+            Some(until) => sleep_until(&services.clock, until).await,
+            None => return,
         }
     }
 }
@@ -140,9 +147,6 @@ impl<'a> Turn<'a> {
             Ok(link) => link,
             Err(error) => return self.refuse(message, format!("key: {error}")),
         };
-        if message.attempt == 1 {
-            self.journal(&message, Step::Matched { verb: action.name().into() });
-        }
         self.lanes.put(Job { message, case, action, link, refused: None });
     }
 

@@ -114,10 +114,6 @@ impl Store for SqliteStore {
         self.db.write("marking a delivery", move |db| dead::mark_delivered(db, id, remote_id.as_deref())).await
     }
 
-    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>> {
-        self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
-    }
-
     async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool> {
         self.db.write("retrying a held delivery", move |db| dead::retry_held(db, id, now)).await
     }

@@ -98,6 +98,7 @@ fn remove(db: &Connection, id: i64) -> rusqlite::Result<()> {
 /// Drops a letter and ends its delivery if it was held. False if there is none.
 pub fn drop_letter(db: &Connection, id: i64) -> rusqlite::Result<bool> {
     let Some(found) = find(db, id)? else { return Ok(false) };
+    out_of_doubt(db, &found)?;
     deliveries::end_held(db, found.route, &found.key, "dropped")?;
     remove(db, id)?;
     Ok(true)
@@ -125,19 +126,22 @@ pub fn retry_held(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<
     let Some(found) = find(db, id)?.filter(|found| found.stored.letter.class == DeadClass::Held) else {
         return Ok(false);
     };
+    out_of_doubt(db, &found)?;
     deliveries::reopen(db, found.route, &found.key, now)?;
     Ok(true)
+}
+
+/// A person said that the call in doubt had no effect: the record is as it was before it.
+fn out_of_doubt(db: &Connection, found: &Found) -> rusqlite::Result<()> {
+    let Some((key, verb, Some(link))) = deliveries::held_link(db, found.route, &found.key)? else { return Ok(()) };
+    if link.state != LinkState::InDoubt {
+        return Ok(());
+    }
+    let state = if verb == "create" { LinkState::Deleted } else { LinkState::Linked };
+    deliveries::write_link(db, &key, &Link { state, ..link })
 }
 
 /// Removes a letter and nothing else, unless it was written anew.
 pub fn forget(db: &Connection, id: i64, at: Timestamp) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM dead WHERE id = ?1 AND at = ?2")?.execute(params![id, micros(at)]).map(drop)
-}
-
-/// Takes a letter away to be tried again.
-pub fn take(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<Option<StoredDead>> {
-    let Some(found) = find(db, id)? else { return Ok(None) };
-    deliveries::reopen(db, found.route, &found.key, now)?;
-    remove(db, id)?;
-    Ok(Some(found.stored))
 }

@@ -110,11 +110,6 @@ async fn only_what_is_held_can_be_marked() {
 }
 
 #[tokio::test]
-async fn a_letter_taken_for_another_try_starts_over() {
-    deliveries::a_letter_taken_for_another_try_starts_over(rig()).await;
-}
-
-#[tokio::test]
 async fn p9_one_owner_has_a_lease_at_a_time() {
     keeping::p9_one_owner_has_a_lease_at_a_time(rig()).await;
 }
