@@ -339,19 +339,20 @@ fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, liste
     if let Some(listener) = listener {
         let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
         let served = serve::on_listener(listener, api.clone(), token, tasks.until.clone());
-        tasks.start("admin", async { log_end(served.await) });
+        let until = tasks.until.clone();
+        tasks.start("admin", async move { after(served.await, "listener", &until).await });
     }
     let (socket, until) = (serve::socket_path(&config.store), tasks.until.clone());
     tasks.start("socket", async move {
-        log_end(serve::on_socket(&socket, api, until.clone()).await);
-        // Without the socket the bridge still carries events: commands then say that they cannot reach it.
-        until.cancelled().await;
+        after(serve::on_socket(&socket, api, until.clone()).await, "socket", &until).await;
     });
 }
 
-fn log_end(served: std::io::Result<()>) {
+/// Deliveries need no admin API: without it (a path too long for a socket) the bridge works on.
+async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
     if let Err(error) = served {
-        tracing::error!(%error, "the admin API cannot be served");
+        tracing::error!(%error, at, "the admin API cannot be served there");
+        until.cancelled().await;
     }
 }
 
