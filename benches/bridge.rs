@@ -149,7 +149,7 @@ fn config(address: SocketAddr) -> String {
     }
     format!(
         "listen: {{ hooks: \"{address}\" }}\nsources:\n{sources}sinks:\n  out: {{ http: {{ url: \"http://127.0.0.1:9/\", \
-         allow_private: true }}, enabled: false }}\nroutes:\n  all: {{ from: \"*\", to: out, do: create, map: {{ id: \"{{{{ id }}}}\" }} }}\n"
+         allow_private: true, enabled: false }} }}\nroutes:\n  all: {{ from: \"*\", to: out, do: create, map: {{ id: \"{{{{ id }}}}\" }} }}\n"
     )
 }
 

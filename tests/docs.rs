@@ -1,5 +1,7 @@
 //! Every whole config that the documentation shows, and those under `deploy/`, pass the check as they stand.
 
+#![allow(clippy::expect_used, reason = "tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
