@@ -38,8 +38,7 @@ pub struct World {
 impl World {
     /// With [`HEAD`] before `yaml`.
     pub fn new(yaml: &str) -> Self {
-        let world = Self::whole(&format!("{HEAD}{yaml}"));
-        world
+        Self::whole(&format!("{HEAD}{yaml}"))
     }
 
     /// With this config alone.
