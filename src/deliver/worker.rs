@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Flow, Job};
+use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS};
 use super::halts::sleep_until;
 use super::{Plan, Services};
 use crate::broker::{BrokerError, Consumer, Message};
@@ -20,6 +21,9 @@ use crate::store::journal::{Entry, Record, Step};
 
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
+
+/// The least time between two turns.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Works off a route's queue until told to stop; then finishes what is under way.
 pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken) {
@@ -31,7 +35,14 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
         }
         match Turn::new(&plan, &services, &stop).run().await {
             Ok(Pause::Stopped) => return,
-            Ok(Pause::Halted) => pauses = super::patience(),
+            Ok(Pause::Halted) => {
+                pauses = super::patience();
+                // What halted it may be no suspension but another route's probe of the sink, or an ack that failed.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(BREATH) => {}
+                }
+            }
             Err(error) => {
                 let pause = pauses.next().unwrap_or(Duration::from_secs(5));
                 tracing::error!(route = %plan.route().name, %error, ?pause, "the queue cannot be read");
@@ -48,9 +59,9 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
 async fn may_go_on(plan: &Plan, services: &Services) {
     loop {
         services.halts.clear(&plan.scopes()).await;
-        match plan.to.breaker.open_until() {
-            Some(until) if until > services.clock.now() => sleep_until(&services.clock, until).await,
-            _ => return,
+        match plan.to.breaker.closed_until(services.clock.now()) {
+            Some(until) => sleep_until(&services.clock, until).await,
+            None => return,
         }
     }
 }
@@ -81,6 +92,11 @@ struct Ended {
 
 impl<'a> Turn<'a> {
     fn new(plan: &'a Arc<Plan>, services: &'a Arc<Services>, stop: &'a CancellationToken) -> Self {
+        // A person has looked at the mapping and let the route go on.
+        let errors = &plan.mapping_errors;
+        if errors.load(Ordering::Relaxed) >= MAPPING_ERRORS {
+            errors.store(0, Ordering::Relaxed);
+        }
         Self { plan, services, stop, lanes: Lanes::default(), tasks: JoinSet::new(), under_way: 0 }
     }
 
@@ -140,15 +156,16 @@ impl<'a> Turn<'a> {
             Ok(link) => link,
             Err(error) => return self.refuse(message, format!("key: {error}")),
         };
-        if message.attempt == 1 {
-            self.journal(&message, Step::Matched { verb: action.name().into() });
-        }
-        self.lanes.put(Job { message, case, action, link, refused: None });
+        // Without a subject nothing but the body keeps two copies of one event behind each other.
+        let body = if route.key.is_none() && event.subject.is_none() { event.body_key() } else { None };
+        let lane = body.unwrap_or_else(|| link.clone());
+        self.lanes.put(Job { message, case, action, link, lane, refused: None });
     }
 
     fn refuse(&mut self, message: Message, why: String) {
         let link = message.event.subject_key();
-        self.lanes.put(Job { message, case: 0, action: Action::Create, link, refused: Some(why) });
+        let lane = link.clone();
+        self.lanes.put(Job { message, case: 0, action: Action::Create, link, lane, refused: Some(why) });
     }
 
     fn let_go(&mut self, message: Message, why: String) {
@@ -178,7 +195,7 @@ impl<'a> Turn<'a> {
             sink = %self.plan.to.name,
             attempt = job.message.attempt,
         );
-        let lane = job.link.clone();
+        let lane = job.lane.clone();
         let attempt = Attempt::new(Arc::clone(self.plan), Arc::clone(self.services), self.stop.clone(), job);
         self.under_way += 1;
         self.tasks.spawn(
@@ -222,7 +239,7 @@ async fn next(consumer: &mut dyn Consumer) -> Result<Option<Message>, BrokerErro
 /// (promise P3), and none takes a slot while it waits for another.
 #[derive(Default)]
 struct Lanes {
-    lanes: HashMap<String, VecDeque<Job>>,
+    by_name: HashMap<String, VecDeque<Job>>,
     /// Lanes whose first job may start, in order of receipt.
     ready: VecDeque<String>,
     held: usize,
@@ -231,27 +248,26 @@ struct Lanes {
 impl Lanes {
     fn put(&mut self, job: Job) {
         self.held += 1;
-        match self.lanes.get_mut(&job.link) {
-            Some(lane) => lane.push_back(job),
-            None => {
-                self.ready.push_back(job.link.clone());
-                self.lanes.insert(job.link.clone(), VecDeque::from([job]));
-            }
+        if let Some(lane) = self.by_name.get_mut(&job.lane) {
+            lane.push_back(job);
+        } else {
+            self.ready.push_back(job.lane.clone());
+            self.by_name.insert(job.lane.clone(), VecDeque::from([job]));
         }
     }
 
     /// Takes the next job; its lane is busy until [`Lanes::free`].
     fn start(&mut self) -> Option<Job> {
         let lane = self.ready.pop_front()?;
-        self.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
+        self.by_name.get_mut(&lane).and_then(VecDeque::pop_front)
     }
 
     /// Ends the job under way in a lane. Where it did not come to its end, those behind it must not overtake it.
     fn free(&mut self, lane: &str, done: bool) {
         self.held -= 1;
-        match self.lanes.get(lane) {
+        match self.by_name.get(lane) {
             Some(waiting) if waiting.is_empty() => {
-                self.lanes.remove(lane);
+                self.by_name.remove(lane);
             }
             Some(_) if done => self.ready.push_back(lane.to_owned()),
             _ => {}

@@ -3,7 +3,7 @@
 use super::{
     Arc, Attempt, BEHIND_DOUBT, Call, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link,
     LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, Suspension,
-    Timestamp, Verb, schedule,
+    Timestamp, Verb, first_retry, schedule,
 };
 
 impl Attempt {
@@ -29,7 +29,7 @@ impl Attempt {
                 };
                 let now = self.services.clock.now();
                 // Nothing took effect: the same attempt is made again, by whoever receives the message then.
-                let entry = self.waiting(self.job.message.attempt, now, self.first_retry(standing, now));
+                let entry = waiting(self.job.message.attempt, now, first_retry(standing, now));
                 self.settle(self.settlement(entry)).await?;
                 self.suspend(what, &name, why, until).await;
                 Err(Flow::Halted)
@@ -51,14 +51,14 @@ impl Attempt {
     ) -> Early<()> {
         let now = self.services.clock.now();
         let retry = &self.plan.route().retry;
-        let first = self.first_retry(standing, now).unwrap_or(now);
+        let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
             return self.give_up(standing, DeadClass::Exhausted, why, Some(call)).await;
         }
         let attempt = self.job.message.attempt;
         let due = add(now, schedule::delay(retry, attempt, after));
-        let mut settlement = self.settlement(self.waiting(attempt, due, Some(first)));
+        let mut settlement = self.settlement(waiting(attempt, due, Some(first)));
         settlement.refund = unsent.then(|| self.plan.to.gate.charge(now));
         self.settle(settlement).await?;
         self.insist("wait", || {
@@ -81,11 +81,17 @@ impl Attempt {
         };
         let attempt = self.job.message.attempt;
         let first = standing.entry.as_ref().and_then(|entry| entry.first_retry);
-        self.settle(self.settlement(self.waiting(attempt, due, first))).await?;
+        self.settle(self.settlement(waiting(attempt, due, first))).await?;
         if standing.entry.is_none() {
             let why = format!("{other} of the same subject comes first");
             self.journal(Step::Waiting { attempt, until: due, why });
         }
+        self.wait_until(due).await
+    }
+
+    /// Puts the same attempt in wait.
+    pub(super) async fn wait_until(&self, due: Timestamp) -> Early<()> {
+        let attempt = self.job.message.attempt;
         self.insist("wait", || self.services.broker.wait(self.queue(), &self.job.message, attempt, due)).await?;
         self.ack_and_leave().await
     }
@@ -108,7 +114,7 @@ impl Attempt {
         settlement.new_link = Some(link);
         settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), Some(call)));
         self.settle(settlement).await?;
-        tracing::warn!("held for a person: {why}");
+        tracing::warn!("held for a person: {}", self.masked(&why));
         self.journal(Step::Ended { ending: "held".into(), detail: why });
         self.ack().await
     }
@@ -129,7 +135,7 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
         self.settle(settlement).await?;
-        tracing::warn!(ending, "dead letter: {why}");
+        tracing::warn!(ending, "dead letter: {}", self.masked(&why));
         self.journal(Step::Ended { ending: ending.into(), detail: why });
         self.ack().await
     }
@@ -139,7 +145,7 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.new_link = link;
         self.settle(settlement).await?;
-        tracing::info!(ending, "{detail}");
+        tracing::info!(ending, "{}", self.masked(&detail));
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }
@@ -164,11 +170,6 @@ impl Attempt {
             progress: Progress::Done { ending: ending.to_owned() },
             first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as one of the ledger's lines beside `done`")]
-    fn waiting(&self, attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
-        LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
     }
 
     fn settlement(&self, entry: LedgerEntry) -> Settlement {
@@ -209,6 +210,8 @@ impl Attempt {
 
     pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
         let since = self.services.clock.now();
+        // Shown without the event that it came from, so masked here.
+        let why = self.masked(&why);
         let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
@@ -265,6 +268,10 @@ impl Attempt {
             step,
         }));
     }
+}
+
+fn waiting(attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
+    LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
 }
 
 fn add(now: Timestamp, by: Duration) -> Timestamp {

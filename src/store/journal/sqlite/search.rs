@@ -9,6 +9,7 @@ use super::super::{Entry, EventFilter, Listed, Polled, Refused, Step};
 use crate::event::{Event, Payload};
 use crate::store::sqlite::{key, micros, parse, time, unreadable};
 
+/// Searches events.
 pub fn events(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Listed>> {
     let mut query = Query::default();
     query.equal("source", filter.source.as_ref());
@@ -84,14 +85,18 @@ fn read_event(db: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
     Ok(Listed { seq: row.get("seq")?, event: Arc::new(event), body: stored, endings })
 }
 
-/// How an event ended on each route, the last word counting.
+/// How an event ended on each route: the last word counts, but for that of a repetition, which changed nothing.
 fn endings(db: &Connection, key: &[u8]) -> rusqlite::Result<Vec<(String, String)>> {
-    let sql = "SELECT route, ending FROM step WHERE id IN (
-                   SELECT max(id) FROM step WHERE key = ?1 AND ending IS NOT NULL AND route IS NOT NULL GROUP BY route)
-               ORDER BY route";
-    db.prepare_cached(sql)?.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let sql = "SELECT route, ending FROM step WHERE key = ?1 AND ending IS NOT NULL AND route IS NOT NULL
+               ORDER BY route, ending = 'duplicate', id DESC";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut all = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    all.dedup_by(|later, first| later.0 == first.0);
+    Ok(all)
 }
 
+/// The steps of an event, in order.
 pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
     let sql = "SELECT at, route, step FROM step WHERE key = ?1 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
@@ -104,6 +109,7 @@ pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
     rows.collect()
 }
 
+/// Refused requests, newest first.
 pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite::Result<Vec<Refused>> {
     let sql = "SELECT at, source, status, why, peer, bytes FROM refused
                WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
@@ -121,6 +127,7 @@ pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite:
     rows.collect()
 }
 
+/// A source's polls, newest first.
 pub fn polled(db: &Connection, source: &str, limit: usize) -> rusqlite::Result<Vec<Polled>> {
     let sql = "SELECT at, source, events, note, failed, took_ms FROM polled
                WHERE source = ?1 ORDER BY id DESC LIMIT ?2";

@@ -1,0 +1,11 @@
+//! The promises, on the whole bridge: from a config file and real requests to what a receiver got.
+// One binary: each would link the whole crate again.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod binary;
+mod bridge;
+mod operator;
+mod order;
+mod receiver;
+mod respect;
+mod traced;
