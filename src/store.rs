@@ -124,7 +124,7 @@ pub enum Progress {
     },
     /// It ended.
     Done {
-        /// How: `delivered`, `rejected`, `stale`, ….
+        /// How: `delivered`, `rejected`, `stale` and the like.
         ending: String,
     },
 }
