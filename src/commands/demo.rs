@@ -119,17 +119,15 @@ async fn played(visitors: &mut Visitors<'_>, told: &CancellationToken, over: &Ca
 }
 
 fn introduction(folder: &Folder, stage: &Stage, hooks: &str) -> Result<String> {
-    let mut text = "A Walla form, Daou Office Works, Slack and an ERP are played on this machine.\n\n".to_owned();
-    let mut row = |name: &str, what: &str| text.push_str(&format!("  {name:<8} {what}\n"));
-    row("config", &folder.config().display().to_string());
-    row("webhooks", hooks);
-    for (name, served) in stage.all() {
-        row(name, &format!("{}/_sandbox/state", served.url));
-    }
-    let curl = visitors::curl(hooks, folder::ORDER)?;
     let config = folder.config().display().to_string();
-    text.push_str(&format!(
-        "
+    let curl = visitors::curl(hooks, folder::ORDER)?;
+    let row = |name: &str, what: &str| format!("  {name:<8} {what}\n");
+    let sandboxes: String =
+        stage.all().map(|(name, served)| row(name, &format!("{}/_sandbox/state", served.url))).collect();
+    Ok(format!(
+        "A Walla form, Daou Office Works, Slack and an ERP are played on this machine.
+
+{}{}{sandboxes}
 Send an order of your own; the same one twice is one event:
   {curl}
 
@@ -137,9 +135,10 @@ Look into it from another terminal:
   dari trace --last signup --config {config}
   dari trace A-1000 --config {config}
   dari routes --config {config}
-"
-    ));
-    Ok(text)
+",
+        row("config", &config),
+        row("webhooks", hooks),
+    ))
 }
 
 fn conclude(visitors: &Visitors<'_>, progress: &Progress, balance: &Balance) -> Result {
