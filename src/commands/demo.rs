@@ -28,6 +28,8 @@ use folder::Folder;
 use lines::Progress;
 use visitors::Visitors;
 
+/// What is logged: deliveries and polls have lines of their own here.
+pub const LOGS: &str = "warn,dari::deliver=error,dari::poll=error";
 /// How long what was made may take to arrive once nothing more is made.
 const ARRIVAL: Duration = Duration::from_secs(20);
 /// The same for someone who waits at a terminal for it to end.
@@ -149,9 +151,28 @@ fn conclude(visitors: &Visitors<'_>, progress: &Progress, balance: &Balance) -> 
     output::line(balance)
 }
 
+/// Whoever ended it by hand may have left something under way; what is there twice is wrong in any case.
 fn verdict(balance: &Balance, told: bool) -> Result {
     if balance.wrong.is_empty() && (balance.missing.is_empty() || told) {
         return Ok(());
     }
     Err(CommandError::Failed("what was made and what arrived differ".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_or_twice_is_a_failure() {
+        let balance = |missing: &[&str], wrong: &[&str]| Balance {
+            missing: missing.iter().map(|what| (*what).to_owned()).collect(),
+            wrong: wrong.iter().map(|what| (*what).to_owned()).collect(),
+            expected: 1,
+        };
+        assert!(verdict(&balance(&[], &[]), false).is_ok());
+        assert!(verdict(&balance(&["an order"], &[]), false).is_err());
+        assert!(verdict(&balance(&["an order"], &[]), true).is_ok());
+        assert!(verdict(&balance(&[], &["an order"]), true).is_err());
+    }
 }
