@@ -11,6 +11,7 @@
     reason = "a program for people at a terminal"
 )]
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -144,12 +145,11 @@ fn config(address: SocketAddr) -> String {
     let mut sources = String::new();
     for n in 0..SOURCES {
         let event = "event: { id: \"{{ headers['x-id'] }}\" }";
-        sources
-            .push_str(&format!("  s{n}: {{ webhook: {{ verify: {{ bearer: {{ tokens: [sesame] }} }}, {event} }} }}\n"));
+        let _ = writeln!(sources, "  s{n}: {{ webhook: {{ verify: {{ bearer: {{ tokens: [sesame] }} }}, {event} }} }}");
     }
     format!(
         "listen: {{ hooks: \"{address}\" }}\nsources:\n{sources}sinks:\n  out: {{ http: {{ url: \"http://127.0.0.1:9/\", \
-         allow_private: true }}, enabled: false }}\nroutes:\n  all: {{ from: \"*\", to: out, do: create, map: {{ id: \"{{{{ id }}}}\" }} }}\n"
+         allow_private: true, enabled: false }} }}\nroutes:\n  all: {{ from: \"*\", to: out, do: create, map: {{ id: \"{{{{ id }}}}\" }} }}\n"
     )
 }
 

@@ -38,8 +38,7 @@ pub struct World {
 impl World {
     /// With [`HEAD`] before `yaml`.
     pub fn new(yaml: &str) -> Self {
-        let world = Self::whole(&format!("{HEAD}{yaml}"));
-        world
+        Self::whole(&format!("{HEAD}{yaml}"))
     }
 
     /// With this config alone.
@@ -191,7 +190,6 @@ impl Running {
     }
 
     pub async fn dead(&self) -> Vec<StoredDead> {
-        let views = self.operator().dead(DeadFilter::default()).await.unwrap();
-        views.into_iter().map(|view| view.dead).collect()
+        self.operator().dead(DeadFilter::default()).await.unwrap()
     }
 }
