@@ -87,9 +87,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The demo tells what happens in lines of its own.
-    let quiet = matches!(cli.command, Command::Demo(_));
-    start_logging(cli.log_format, if quiet { "warn" } else { "info" });
+    start_logging(cli.log_format, if matches!(cli.command, Command::Demo(_)) { demo::LOGS } else { "info" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

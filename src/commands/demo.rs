@@ -28,6 +28,8 @@ use folder::Folder;
 use lines::Progress;
 use visitors::Visitors;
 
+/// What is logged: deliveries and polls have lines of their own here.
+pub const LOGS: &str = "warn,dari::deliver=error,dari::poll=error";
 /// How long what was made may take to arrive once nothing more is made.
 const ARRIVAL: Duration = Duration::from_secs(20);
 /// The same for someone who waits at a terminal for it to end.
@@ -119,17 +121,15 @@ async fn played(visitors: &mut Visitors<'_>, told: &CancellationToken, over: &Ca
 }
 
 fn introduction(folder: &Folder, stage: &Stage, hooks: &str) -> Result<String> {
-    let mut text = "A Walla form, Daou Office Works, Slack and an ERP are played on this machine.\n\n".to_owned();
-    let mut row = |name: &str, what: &str| text.push_str(&format!("  {name:<8} {what}\n"));
-    row("config", &folder.config().display().to_string());
-    row("webhooks", hooks);
-    for (name, served) in stage.all() {
-        row(name, &format!("{}/_sandbox/state", served.url));
-    }
-    let curl = visitors::curl(hooks, folder::ORDER)?;
     let config = folder.config().display().to_string();
-    text.push_str(&format!(
-        "
+    let curl = visitors::curl(hooks, folder::ORDER)?;
+    let row = |name: &str, what: &str| format!("  {name:<8} {what}\n");
+    let sandboxes: String =
+        stage.all().map(|(name, served)| row(name, &format!("{}/_sandbox/state", served.url))).collect();
+    Ok(format!(
+        "A Walla form, Daou Office Works, Slack and an ERP are played on this machine.
+
+{}{}{sandboxes}
 Send an order of your own; the same one twice is one event:
   {curl}
 
@@ -137,9 +137,10 @@ Look into it from another terminal:
   dari trace --last signup --config {config}
   dari trace A-1000 --config {config}
   dari routes --config {config}
-"
-    ));
-    Ok(text)
+",
+        row("config", &config),
+        row("webhooks", hooks),
+    ))
 }
 
 fn conclude(visitors: &Visitors<'_>, progress: &Progress, balance: &Balance) -> Result {
@@ -150,9 +151,28 @@ fn conclude(visitors: &Visitors<'_>, progress: &Progress, balance: &Balance) -> 
     output::line(balance)
 }
 
+/// Whoever ended it by hand may have left something under way; what is there twice is wrong in any case.
 fn verdict(balance: &Balance, told: bool) -> Result {
     if balance.wrong.is_empty() && (balance.missing.is_empty() || told) {
         return Ok(());
     }
     Err(CommandError::Failed("what was made and what arrived differ".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_or_twice_is_a_failure() {
+        let balance = |missing: &[&str], wrong: &[&str]| Balance {
+            missing: missing.iter().map(|what| (*what).to_owned()).collect(),
+            wrong: wrong.iter().map(|what| (*what).to_owned()).collect(),
+            expected: 1,
+        };
+        assert!(verdict(&balance(&[], &[]), false).is_ok());
+        assert!(verdict(&balance(&["an order"], &[]), false).is_err());
+        assert!(verdict(&balance(&["an order"], &[]), true).is_ok());
+        assert!(verdict(&balance(&[], &["an order"]), true).is_err());
+    }
 }

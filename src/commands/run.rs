@@ -1,5 +1,6 @@
 //! `dari run`: the bridge.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,9 @@ fn elsewhere(config: &mut Config, dry_run: bool) -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("dari-").tempdir().map_err(CommandError::failed)?;
     let store = folder.path().join("dari.db");
     let real = std::mem::replace(&mut config.store, store);
-    config.listen.admin.get_or_insert(AdminListen { address: LOOPBACK, token: None });
+    let admin = config.listen.admin.get_or_insert(AdminListen { address: LOOPBACK, token: None });
+    free("admin", &mut admin.address);
+    free("hooks", &mut config.listen.hooks);
     if !dry_run {
         tracing::info!("sandboxes start empty, and so does the store: nothing of this run is kept");
         return Ok(folder);
@@ -74,6 +77,14 @@ fn elsewhere(config: &mut Config, dry_run: bool) -> Result<tempfile::TempDir> {
         tracing::info!(store = %real.display(), "sources go on, and records are linked, as in the store");
     }
     Ok(folder)
+}
+
+/// Takes another port where the bridge itself may be running.
+fn free(what: &str, address: &mut SocketAddr) {
+    if std::net::TcpListener::bind(*address).is_err() {
+        tracing::warn!(%address, "{what}: the address is in use, a free one of this machine is taken");
+        *address = LOOPBACK;
+    }
 }
 
 async fn staged(config: &mut Config, clock: &Clock) -> Result<Stage> {

@@ -70,12 +70,12 @@ async fn start(sandbox: Sandbox, clock: &Clock, address: SocketAddr) -> Result<S
 
 /// What a person needs to point an account at it.
 fn told(manifest: &Manifest, sandbox: &Sandbox, served: &Served) -> String {
-    let mut text = format!("{:<12} url: {}\n", manifest.name, served.url);
-    for (key, value) in sandbox.knows.iter().filter(|(key, _)| *key != "url") {
-        let value = stage::known(value, &served.url);
-        text.push_str(&format!("{:<12} {key}: {value}\n", ""));
-    }
-    text
+    let url = ("url", served.url.clone());
+    let others = sandbox.knows.iter().filter(|(key, _)| *key != "url");
+    let rows = std::iter::once(url).chain(others.map(|(key, value)| (*key, stage::known(value, &served.url))));
+    let names = std::iter::once(manifest.name).chain(std::iter::repeat(""));
+    let lines = names.zip(rows).map(|(name, (key, value))| format!("{name:<12} {key}: {value}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn help(served: Option<&Served>) -> String {

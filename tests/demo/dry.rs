@@ -122,3 +122,35 @@ async fn a_dry_run_without_a_store_starts_as_the_config_says() {
     assert!(!dir.path().join("data").exists());
     assert_eq!(erp.calls.count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_beside_the_running_bridge_goes_on_from_its_store() {
+    let clock = Clock::system(0);
+    let form = serve(walla::sandbox::router(clock.clone()), clock.clone(), LOOPBACK).await.unwrap();
+    let erp = serve(http::sandbox::router(clock.clone()), clock, LOOPBACK).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&form, &erp);
+    std::fs::write(dir.path().join("dari.yaml"), &config).unwrap();
+    submit(&form, "r-1", "김하나").await;
+    let mut real = Process::start(&["run", "--log-format", "json"], dir.path(), &[]);
+    let line: Value = serde_json::from_str(&real.until("the bridge is ready")).unwrap();
+    let taken = config.replace("127.0.0.1:0", line["address"].as_str().unwrap());
+    std::fs::write(dir.path().join("dari.yaml"), taken).unwrap();
+    eventually("the first response at the ERP", async || (received(&erp).await == 1).then_some(())).await;
+    // Told once the cursor is where it belongs.
+    real.until("polled");
+
+    let mut dry = Process::start(&["run", "--dry-run"], dir.path(), &[]);
+    dry.until("the address is in use");
+    dry.until("sources go on");
+    dry.until("the bridge is ready");
+    submit(&form, "r-2", "이도윤").await;
+    dry.until("would create at erp");
+    dry.until("이도윤");
+    dry.interrupt();
+    assert!(dry.end().success(), "{}", dry.seen);
+    assert!(!dry.seen.contains("김하나"), "what the bridge has read is not read again: {}", dry.seen);
+    eventually("the second response at the ERP", async || (received(&erp).await == 2).then_some(())).await;
+    real.interrupt();
+    assert!(real.end().success(), "{}", real.seen);
+}

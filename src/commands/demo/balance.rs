@@ -172,6 +172,14 @@ mod tests {
             { "text": "new (r-1)", "thread_ts": null },
         ]);
         states.erp["received"]["msg_1"]["times"] = json!(2);
-        insta::assert_snapshot!(Balance::of(&made(), &states), @"");
+        insta::assert_snapshot!(Balance::of(&made(), &states), @r"
+        missing: the last change of r-1 in Works
+        missing: the change of r-1 in Slack (b)
+        missing: the announcement of r-2 in Slack
+        wrong: the announcement of r-1 in Slack: 2 times, expected 1
+        wrong: r-2 in Works: 1 times, expected 0
+        wrong: order A-1 in the ERP: 2 times, expected 1
+        5 expected at Works, Slack and the ERP: 3 missing, 3 wrong
+        ");
     }
 }

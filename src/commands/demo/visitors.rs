@@ -121,7 +121,7 @@ impl<'a> Visitors<'a> {
             "이름": name,
             "연락처": format!("010-0000-{number:04}"),
             "개인정보 동의": if agreed { "예" } else { "아니요" },
-            "등급": if number % 2 == 0 { "초급" } else { "고급" },
+            "등급": if number.is_multiple_of(2) { "초급" } else { "고급" },
             "문의": asked,
         });
         let submitted = self.walla.play(Method::POST, "/_sandbox/responses", &json!({ "answers": answers })).await;

@@ -121,12 +121,11 @@ fn replace(node: &mut Node, manifest: &Manifest, url: &str) {
 
 fn put(node: &mut Node, key: &str, value: NodeValue) {
     let NodeValue::Map(entries) = &mut node.value else { return };
-    match entries.iter_mut().find(|(known, _)| known.name == key) {
-        Some((_, node)) => node.value = value,
-        None => {
-            let spot = Spot::default();
-            entries.push((Key { name: key.to_owned(), spot }, Node { spot, value }));
-        }
+    if let Some((_, known)) = entries.iter_mut().find(|(known, _)| known.name == key) {
+        known.value = value;
+    } else {
+        let spot = Spot::default();
+        entries.push((Key { name: key.to_owned(), spot }, Node { spot, value }));
     }
 }
 
