@@ -84,12 +84,15 @@ fn read_event(db: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
     Ok(Listed { seq: row.get("seq")?, event: Arc::new(event), body: stored, endings })
 }
 
-/// How an event ended on each route, the last word counting.
+/// How an event ended on each route: the last word counts, but for that of a repetition, which changed nothing.
 fn endings(db: &Connection, key: &[u8]) -> rusqlite::Result<Vec<(String, String)>> {
-    let sql = "SELECT route, ending FROM step WHERE id IN (
-                   SELECT max(id) FROM step WHERE key = ?1 AND ending IS NOT NULL AND route IS NOT NULL GROUP BY route)
-               ORDER BY route";
-    db.prepare_cached(sql)?.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let sql = "SELECT route, ending FROM step WHERE key = ?1 AND ending IS NOT NULL AND route IS NOT NULL
+               ORDER BY route, ending = 'duplicate', id DESC";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut all = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    all.dedup_by(|later, first| later.0 == first.0);
+    Ok(all)
 }
 
 pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
