@@ -137,15 +137,24 @@ impl Halts {
     async fn end_what_ran_out(&self, of: &[(Scope, &str)]) {
         let at = self.clock.now();
         for (scope, name) in of {
-            let over = {
-                let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
-                now.get(&(*scope, (*name).to_owned())).is_some_and(|s| s.until.is_some_and(|until| until <= at))
-            };
-            if over && let Err(error) = self.resume(*scope, name).await {
-                // It no longer stops anything: `any` looks at the time. Only the store still lists it, with its end.
-                tracing::debug!(%error, "the end of a suspension is not stored yet");
+            if !self.take_over(*scope, name, at) {
+                continue;
+            }
+            match self.store.resume(*scope, name).await {
+                Ok(_) => tracing::info!(scope = scope.name(), %name, "resumed: its time is over"),
+                // It no longer stops anything. Only the store still lists it, with its end.
+                Err(error) => tracing::debug!(%error, "the end of a suspension is not stored yet"),
             }
         }
+    }
+
+    /// Takes away what has reached its end; true for one caller alone. A new suspension that another caller brings
+    /// meanwhile stays.
+    fn take_over(&self, scope: Scope, name: &str, at: Timestamp) -> bool {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (scope, name.to_owned());
+        let over = now.get(&key).is_some_and(|s| s.until.is_some_and(|until| until <= at));
+        over && now.remove(&key).is_some()
     }
 }
 
