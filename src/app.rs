@@ -297,18 +297,21 @@ impl Bridge {
             let token = self.config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
             let (api, until) = (api.clone(), working.clone());
             tasks.spawn(async move {
-                log_end(serve::on_listener(listener, api, token, until).await);
+                let served = serve::on_listener(listener, api, token, until.clone()).await;
+                after(served, "listener", &until).await;
                 "admin"
             });
         }
         let (socket, until) = (serve::socket_path(&self.config.store), working.clone());
         tasks.spawn(async move {
-            log_end(serve::on_socket(&socket, api, until).await);
+            let served = serve::on_socket(&socket, api, until.clone()).await;
+            after(served, "socket", &until).await;
             "socket"
         });
         let ended = tokio::select! {
             () = stop.cancelled() => None,
-            ended = tasks.join_next() => ended.and_then(Result::ok),
+            // A panic is printed where it happens and has no name here.
+            ended = tasks.join_next() => ended.map(|ended| ended.unwrap_or("that panicked")),
         };
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         self.intake.stop();
@@ -326,9 +329,11 @@ impl Bridge {
     }
 }
 
-fn log_end(served: std::io::Result<()>) {
+/// Deliveries need no admin API: without it (a path too long for a socket) the bridge works on.
+async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
     if let Err(error) = served {
-        tracing::error!(%error, "the admin API cannot be served");
+        tracing::error!(%error, at, "the admin API cannot be served there");
+        until.cancelled().await;
     }
 }
 
