@@ -93,11 +93,17 @@ impl Operator {
 
     async fn replay_dead(&self, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
         let mut filter = DeadFilter { route: request.route.clone(), limit: PAGE, ..DeadFilter::default() };
+        // What dies again meanwhile is a letter of its own, for the next replay.
+        let began = self.clock.now();
         loop {
             let page = self.store.dead(filter.clone()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             filter.after = Some(last.id);
-            for letter in page.iter().filter(|l| l.letter.class != DeadClass::Held) {
+            if page.iter().all(|l| l.letter.at > began) {
+                return Ok(());
+            }
+            let before = |l: &&StoredDead| l.letter.class != DeadClass::Held && l.letter.at <= began;
+            for letter in page.iter().filter(before) {
                 self.replay_letter(letter, request, tally).await?;
             }
         }
