@@ -260,7 +260,9 @@ impl Operator {
     /// There is none with this number, or it is not held; the store.
     pub async fn mark_delivered(&self, id: i64, remote_id: Option<String>) -> Result<Done> {
         let dead = self.held(id).await?;
-        self.store.mark_delivered(id, remote_id, self.clock.now()).await?;
+        if !self.store.mark_delivered(id, remote_id, self.clock.now()).await? {
+            return Err(OperatorError::Refused(format!("delivery {id} is being tried again: see its trace")));
+        }
         self.note(&dead, format!("marked held delivery {id} as delivered"));
         Ok(Done { done: format!("delivery {id} counts as delivered") })
     }

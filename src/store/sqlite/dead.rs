@@ -120,6 +120,12 @@ pub fn retry_held(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<
     let Some(found) = find(db, id)?.filter(|found| found.stored.letter.class == DeadClass::Held) else {
         return Ok(false);
     };
+    // A record that a create may have made is not there for the next attempt: else an `upsert` would update nothing.
+    if let Some((key, verb, Some(link))) = deliveries::held_link(db, found.route, &found.key)?
+        && verb == "create"
+    {
+        deliveries::write_link(db, &key, &Link { remote_id: None, ..link })?;
+    }
     deliveries::reopen(db, found.route, &found.key, now)?;
     Ok(true)
 }
