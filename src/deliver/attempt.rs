@@ -43,7 +43,7 @@ const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How long a delivery waits behind one that nobody knows the end of.
 const BEHIND_DOUBT: Duration = Duration::from_secs(30);
 /// Mapping errors in a row that suspend a route.
-const MAPPING_ERRORS: u32 = 10;
+pub(super) const MAPPING_ERRORS: u32 = 10;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Job {
     pub action: Action,
     /// Its link's key.
     pub link: String,
+    /// What it stands in line with: its link, or its body where that alone tells a repetition.
+    pub lane: String,
     /// Why the route's own filter or key failed on it: then it can only become a dead letter.
     pub refused: Option<String>,
 }
@@ -106,6 +108,8 @@ impl Attempt {
     /// Ends a delivery on which the worker itself crashed: it would crash on it again.
     pub async fn crashed(&self) -> Flow {
         let end = async {
+            // If it was the breaker's probe, another may follow.
+            self.plan.to.breaker.record(None, self.services.clock.now());
             let standing = self.standing().await?;
             let why = "the worker crashed on this event; please report it".to_owned();
             self.give_up(&standing, DeadClass::Poison, why, None).await
@@ -145,6 +149,10 @@ impl Attempt {
             }
             Some(LedgerEntry { progress: Progress::Held { .. }, .. }) => return self.ack_and_leave().await,
             Some(entry) if entry.attempt > self.job.message.attempt => return self.ack_and_leave().await,
+            // The process ended after the outcome was written and before the wait was.
+            Some(LedgerEntry { progress: Progress::Waiting { due }, .. }) if *due > self.services.clock.now() => {
+                return self.wait_until(*due).await;
+            }
             _ => {}
         }
         match &standing.ahead {
@@ -189,8 +197,11 @@ impl Attempt {
     /// A dead letter; but where event after event fails, the mapping is wrong and the route stops for a person.
     async fn unmappable<T>(&self, standing: &Standing, why: String) -> Early<T> {
         let in_a_row = self.plan.mapping_errors.fetch_add(1, Ordering::Relaxed) + 1;
-        if in_a_row >= MAPPING_ERRORS {
-            self.plan.mapping_errors.store(0, Ordering::Relaxed);
+        if in_a_row > MAPPING_ERRORS {
+            // Under way beside the one that suspended the route: it waits like those behind it.
+            return Err(Flow::Halted);
+        }
+        if in_a_row == MAPPING_ERRORS {
             let why = format!("{in_a_row} events in a row could not be mapped; the last: {why}");
             self.suspend(Scope::Route, &self.route_name(), why, None).await;
             return Err(Flow::Halted);

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Flow, Job};
+use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS};
 use super::halts::sleep_until;
 use super::{Plan, Services};
 use crate::broker::{BrokerError, Consumer, Message};
@@ -20,6 +21,9 @@ use crate::store::journal::{Entry, Record, Step};
 
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
+
+/// The least time between two turns.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Works off a route's queue until told to stop; then finishes what is under way.
 pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken) {
@@ -31,7 +35,14 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
         }
         match Turn::new(&plan, &services, &stop).run().await {
             Ok(Pause::Stopped) => return,
-            Ok(Pause::Halted) => pauses = super::patience(),
+            Ok(Pause::Halted) => {
+                pauses = super::patience();
+                // What halted it may be no suspension but another route's probe of the sink, or an ack that failed.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(BREATH) => {}
+                }
+            }
             Err(error) => {
                 let pause = pauses.next().unwrap_or(Duration::from_secs(5));
                 tracing::error!(route = %plan.route().name, %error, ?pause, "the queue cannot be read");
@@ -81,6 +92,11 @@ struct Ended {
 
 impl<'a> Turn<'a> {
     fn new(plan: &'a Arc<Plan>, services: &'a Arc<Services>, stop: &'a CancellationToken) -> Self {
+        // A person has looked at the mapping and let the route go on.
+        let errors = &plan.mapping_errors;
+        if errors.load(Ordering::Relaxed) >= MAPPING_ERRORS {
+            errors.store(0, Ordering::Relaxed);
+        }
         Self { plan, services, stop, lanes: Lanes::default(), tasks: JoinSet::new(), under_way: 0 }
     }
 
@@ -143,12 +159,16 @@ impl<'a> Turn<'a> {
         if message.attempt == 1 {
             self.journal(&message, Step::Matched { verb: action.name().into() });
         }
-        self.lanes.put(Job { message, case, action, link, refused: None });
+        // Without a subject nothing but the body keeps two copies of one event behind each other.
+        let body = if route.key.is_none() && event.subject.is_none() { event.body_key() } else { None };
+        let lane = body.unwrap_or_else(|| link.clone());
+        self.lanes.put(Job { message, case, action, link, lane, refused: None });
     }
 
     fn refuse(&mut self, message: Message, why: String) {
         let link = message.event.subject_key();
-        self.lanes.put(Job { message, case: 0, action: Action::Create, link, refused: Some(why) });
+        let lane = link.clone();
+        self.lanes.put(Job { message, case: 0, action: Action::Create, link, lane, refused: Some(why) });
     }
 
     fn let_go(&mut self, message: Message, why: String) {
@@ -178,7 +198,7 @@ impl<'a> Turn<'a> {
             sink = %self.plan.to.name,
             attempt = job.message.attempt,
         );
-        let lane = job.link.clone();
+        let lane = job.lane.clone();
         let attempt = Attempt::new(Arc::clone(self.plan), Arc::clone(self.services), self.stop.clone(), job);
         self.under_way += 1;
         self.tasks.spawn(
@@ -231,11 +251,11 @@ struct Lanes {
 impl Lanes {
     fn put(&mut self, job: Job) {
         self.held += 1;
-        match self.lanes.get_mut(&job.link) {
+        match self.lanes.get_mut(&job.lane) {
             Some(lane) => lane.push_back(job),
             None => {
-                self.ready.push_back(job.link.clone());
-                self.lanes.insert(job.link.clone(), VecDeque::from([job]));
+                self.ready.push_back(job.lane.clone());
+                self.lanes.insert(job.lane.clone(), VecDeque::from([job]));
             }
         }
     }

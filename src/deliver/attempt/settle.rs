@@ -86,6 +86,12 @@ impl Attempt {
             let why = format!("{other} of the same subject comes first");
             self.journal(Step::Waiting { attempt, until: due, why });
         }
+        self.wait_until(due).await
+    }
+
+    /// Puts the same attempt in wait.
+    pub(super) async fn wait_until(&self, due: Timestamp) -> Early<()> {
+        let attempt = self.job.message.attempt;
         self.insist("wait", || self.services.broker.wait(self.queue(), &self.job.message, attempt, due)).await?;
         self.ack_and_leave().await
     }
@@ -108,7 +114,7 @@ impl Attempt {
         settlement.new_link = Some(link);
         settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), Some(call)));
         self.settle(settlement).await?;
-        tracing::warn!("held for a person: {why}");
+        tracing::warn!("held for a person: {}", self.masked(&why));
         self.journal(Step::Ended { ending: "held".into(), detail: why });
         self.ack().await
     }
@@ -129,7 +135,7 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
         self.settle(settlement).await?;
-        tracing::warn!(ending, "dead letter: {why}");
+        tracing::warn!(ending, "dead letter: {}", self.masked(&why));
         self.journal(Step::Ended { ending: ending.into(), detail: why });
         self.ack().await
     }
@@ -139,7 +145,7 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.new_link = link;
         self.settle(settlement).await?;
-        tracing::info!(ending, "{detail}");
+        tracing::info!(ending, "{}", self.masked(&detail));
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }
@@ -209,6 +215,8 @@ impl Attempt {
 
     pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
         let since = self.services.clock.now();
+        // Shown without the event that it came from, so masked here.
+        let why = self.masked(&why);
         let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
