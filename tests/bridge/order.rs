@@ -52,7 +52,8 @@ async fn p1_an_array_is_taken_whole_or_not_at_all() {
     let items = json!([{"id": "a", "s": "1", "n": 1}, {"id": "b", "s": long, "n": 2}]);
     let (status, why) = bridge.post("in", &items).await;
     assert_eq!(status, 400, "{why}");
-    let (status, answer) = bridge.post("in", &json!([{"id": "a", "s": "1", "n": 1}, {"id": "b", "s": "2", "n": 2}])).await;
+    let (status, answer) =
+        bridge.post("in", &json!([{"id": "a", "s": "1", "n": 1}, {"id": "b", "s": "2", "n": 2}])).await;
     assert_eq!(status, 202, "{answer}");
     let mut numbers: Vec<_> = receiver.reach(2).await.iter().map(crate::receiver::Got::n).collect();
     numbers.sort_unstable();
@@ -78,7 +79,9 @@ async fn p1_a_store_that_is_closed_is_our_trouble() {
                 let mut taken = Vec::new();
                 for n in 0..10_000 {
                     let id = format!("s{sender}-{n}");
-                    let Ok(answer) = http.post(&url).json(&json!({"id": id, "s": id, "n": n})).send().await else { break };
+                    let Ok(answer) = http.post(&url).json(&json!({"id": id, "s": id, "n": n})).send().await else {
+                        break;
+                    };
                     match answer.status().as_u16() {
                         202 => taken.push(id),
                         503 => assert!(answer.headers().contains_key("retry-after")),
@@ -151,7 +154,8 @@ routes: {{ news: {{ from: git, to: out, do: create, map: {{ n: "{{{{ data.n }}}}
     let post = async |id: &str, body: &str| {
         let request = bridge.http.post(format!("{}/hooks/git", bridge.hooks)).body(body.to_owned());
         let request = request.header("content-type", "application/json").header("x-github-event", "org_block");
-        let request = request.header("x-github-delivery", id).header("x-hub-signature-256", github("hunter2-git", body));
+        let request =
+            request.header("x-github-delivery", id).header("x-hub-signature-256", github("hunter2-git", body));
         assert_eq!(request.send().await.unwrap().status(), 202);
     };
     // No repository: events without a subject have nothing to stand behind each other for but their bodies.
@@ -249,10 +253,13 @@ async fn p3_an_older_state_that_comes_later_is_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_two_events_of_one_subject_are_never_under_way_at_once_and_others_go_on() {
-    let receiver = Receiver::start(|got, _| {
-        if got.subject() == "blocked" { Answer::Hold } else { Answer::Slow(Duration::from_millis(5)) }
-    })
-    .await;
+    let receiver =
+        Receiver::start(
+            |got, _| {
+                if got.subject() == "blocked" { Answer::Hold } else { Answer::Slow(Duration::from_millis(5)) }
+            },
+        )
+        .await;
     let world = World::new(&create(&receiver.url));
     let bridge = world.start().await;
     for n in 0..6 {
@@ -295,7 +302,8 @@ async fn p3_every_create_arrives_in_order_behind_one_that_needs_retries() {
     assert!(receiver.numbers().contains(&100), "another subject goes on");
     receiver.now(|_, _| Answer::Ok);
     bridge.drained("news").await;
-    let mut order: Vec<_> = receiver.calls().iter().filter(|c| c.subject() == "1").map(crate::receiver::Got::n).collect();
+    let mut order: Vec<_> =
+        receiver.calls().iter().filter(|c| c.subject() == "1").map(crate::receiver::Got::n).collect();
     order.dedup();
     assert_eq!(order, [0, 1, 2, 3, 4]);
     let ids: std::collections::HashSet<_> =
@@ -313,11 +321,12 @@ async fn p4_a_waiting_retry_survives_a_restart_and_is_sent_when_due() {
     let bridge = world.start().await;
     let id = bridge.send(json!({"id": "a", "s": "1", "n": 1})).await;
     let began = receiver.reach(1).await[0].at;
-    bridge.until("a waiting message", async |op| {
-        let routes = op.routes().await.unwrap();
-        (routes[0].waiting == 1).then_some(())
-    })
-    .await;
+    bridge
+        .until("a waiting message", async |op| {
+            let routes = op.routes().await.unwrap();
+            (routes[0].waiting == 1).then_some(())
+        })
+        .await;
     bridge.stop().await;
     let bridge = world.start().await;
     let second = receiver.reach(2).await[1].clone();
