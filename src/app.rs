@@ -2,8 +2,8 @@
 //!
 //! # Order
 //! Start: files, names of the last start, bindings, sinks and sources, listeners; only then is anything received.
-//! Stop: intake, then pollers and workers (what is under way is finished within a deadline), then the journal, then
-//! the files.
+//! Stop: nothing new is received or begun, what is under way is finished within a deadline, then the journal is
+//! written to its end, then the files are closed.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -161,7 +161,7 @@ pub struct Bridge {
     services: Arc<Services>,
     operator: Arc<Operator>,
     intake: Arc<Intake>,
-    pollers: Vec<(String, Option<String>, Box<dyn Poller>, Arc<Notify>)>,
+    pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
 }
@@ -178,7 +178,7 @@ impl Bridge {
         // A route that has got another name is suspended under it.
         parts.halts = Arc::new(Halts::load(Arc::clone(&parts.store), clock.clone()).await?);
         parts.broker.declare(bindings(&config)).await?;
-        let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::new());
+        let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {
             let role = config
                 .build_source(source, &client, &clock)
@@ -191,7 +191,8 @@ impl Bridge {
                     hooks.push((source.name.clone(), hook));
                 }
                 SourceRole::Poller(poller) => {
-                    pollers.push((source.name.clone(), source.account.clone(), poller, Arc::new(Notify::new())));
+                    let (source, account) = (source.name.clone(), source.account.clone());
+                    pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
                 }
             }
         }
@@ -209,7 +210,7 @@ impl Bridge {
         });
         let limits = intake::Limits::default();
         let intake = Arc::new(Intake::new(hooks, Arc::clone(&parts.broker), journal, clock.clone(), limits));
-        let wakes = pollers.iter().map(|(name, _, _, wake)| (name.clone(), Arc::clone(wake))).collect();
+        let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {
             Some(admin) => Some(bind(admin.address).await?),
@@ -248,87 +249,105 @@ impl Bridge {
     /// # Errors
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let mut tasks: JoinSet<&'static str> = JoinSet::new();
-        let (receiving, working) = (CancellationToken::new(), CancellationToken::new());
-        let plans = plans::plans(&self.services)?;
-        for plan in plans {
-            let (services, stop) = (Arc::clone(&self.services), working.clone());
-            tasks.spawn(async move {
-                worker::run(Arc::new(plan), services, stop).await;
-                "worker"
-            });
+        let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
+        let Self { config, parts, services, operator, intake, pollers, hooks, admin } = self;
+        for plan in plans::plans(&services)? {
+            let until = tasks.until.clone();
+            tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
-        let (broker, journal, until) = (self.parts.broker.clone(), self.parts.journal.clone(), working.clone());
-        tasks.spawn(async move {
-            historian::run(broker, journal, until).await;
-            "historian"
-        });
-        let (services, intake, until) = (Arc::clone(&self.services), Arc::clone(&self.intake), working.clone());
-        tasks.spawn(async move {
-            housekeeping::run(services, intake, until).await;
-            "housekeeping"
-        });
-        for (source, account, poller, wake) in self.pollers {
-            let polling = PollLoop {
-                // The store's file is this process's alone: a restart takes its own lease over at once.
-                owner: "file".to_owned(),
-                source,
-                account,
-                poller,
-                store: Arc::clone(&self.parts.store),
-                broker: Arc::clone(&self.parts.broker),
-                journal: self.parts.journal.clone(),
-                halts: Arc::clone(&self.parts.halts),
-                clock: self.services.clock.clone(),
-                wake,
-            };
-            let until = receiving.clone();
-            tasks.spawn(async move {
-                polling.run(until).await;
-                "poller"
-            });
+        let until = tasks.until.clone();
+        tasks.start("historian", historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
+        let until = tasks.until.clone();
+        tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        for poller in pollers {
+            let polling = poller.into_loop(&parts, services.clock.clone());
+            let until = tasks.until.clone();
+            tasks.start("poller", polling.run(until));
         }
-        let ready = public_router(Arc::clone(&self.intake), Arc::clone(&self.operator));
-        let until = receiving.clone();
-        tasks.spawn(async move {
-            intake::serve(self.hooks, ready, intake::Limits::default(), until.cancelled_owned()).await;
-            "intake"
-        });
-        let api = api::router(Arc::clone(&self.operator));
-        if let Some(listener) = self.admin {
-            let token = self.config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
-            let (api, until) = (api.clone(), working.clone());
-            tasks.spawn(async move {
-                let served = serve::on_listener(listener, api, token, until.clone()).await;
-                after(served, "listener", &until).await;
-                "admin"
-            });
-        }
-        let (socket, until) = (serve::socket_path(&self.config.store), working.clone());
-        tasks.spawn(async move {
-            let served = serve::on_socket(&socket, api, until.clone()).await;
-            after(served, "socket", &until).await;
-            "socket"
-        });
+        serve_api(&mut tasks, &config, &operator, admin);
+        let public = public_router(Arc::clone(&intake), operator);
+        let until = tasks.until.clone().cancelled_owned();
+        tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
+
         let ended = tokio::select! {
             () = stop.cancelled() => None,
-            // A panic is printed where it happens and has no name here.
-            ended = tasks.join_next() => ended.map(|ended| ended.unwrap_or("that panicked")),
+            ended = tasks.set.join_next() => ended,
         };
         tracing::info!("stopping: nothing more is received, what is under way is finished");
-        self.intake.stop();
-        receiving.cancel();
-        working.cancel();
-        if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!("not everything finished in time; what was under way is taken up at the next start");
-            tasks.shutdown().await;
-        }
-        if let Err(error) = self.parts.journal.flush().await {
+        intake.stop();
+        tasks.finish().await;
+        if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
-        self.parts.embedded.close().await;
-        ended.map_or(Ok(()), |part| Err(AppError::Ended(part)))
+        parts.embedded.close().await;
+        // A part that panicked has no name to give.
+        ended.map_or(Ok(()), |part| Err(AppError::Ended(part.unwrap_or("that panicked"))))
     }
+}
+
+/// What runs, and how it is told to stop.
+struct Tasks {
+    set: JoinSet<&'static str>,
+    /// Cancelled: nothing new is begun.
+    until: CancellationToken,
+}
+
+impl Tasks {
+    fn start(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    /// Tells all to stop and waits, but not for ever.
+    async fn finish(mut self) {
+        self.until.cancel();
+        if tokio::time::timeout(GRACE, async { while self.set.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("not everything finished in time; what was under way is taken up at the next start");
+            self.set.shutdown().await;
+        }
+    }
+}
+
+/// A poller with what its loop needs to know of it.
+struct Polled {
+    source: String,
+    account: Option<String>,
+    poller: Box<dyn Poller>,
+    wake: Arc<Notify>,
+}
+
+impl Polled {
+    fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
+        PollLoop {
+            // The store's file is this process's alone: a restart takes its own lease over at once.
+            owner: "file".to_owned(),
+            source: self.source,
+            account: self.account,
+            poller: self.poller,
+            store: Arc::clone(&parts.store),
+            broker: Arc::clone(&parts.broker),
+            journal: parts.journal.clone(),
+            halts: Arc::clone(&parts.halts),
+            clock,
+            wake: self.wake,
+        }
+    }
+}
+
+fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, listener: Option<TcpListener>) {
+    let api = api::router(Arc::clone(operator));
+    if let Some(listener) = listener {
+        let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
+        let served = serve::on_listener(listener, api.clone(), token, tasks.until.clone());
+        let until = tasks.until.clone();
+        tasks.start("admin", async move { after(served.await, "listener", &until).await });
+    }
+    let (socket, until) = (serve::socket_path(&config.store), tasks.until.clone());
+    tasks.start("socket", async move {
+        after(serve::on_socket(&socket, api, until.clone()).await, "socket", &until).await;
+    });
 }
 
 /// Deliveries need no admin API: without it (a path too long for a socket) the bridge works on.

@@ -119,6 +119,7 @@ pub trait Broker: Send + Sync {
 /// Receives from one queue. Dropped: what was received and not acked goes back, at once and in its place.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next message; waits for one. `None` when the broker was closed.
+    /// The next message; waits for one. `None` when the broker was closed or the queue removed. May be dropped while it
+    /// waits: no message is lost by that.
     async fn next(&mut self) -> Result<Option<Message>>;
 }

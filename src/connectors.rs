@@ -67,6 +67,9 @@ pub struct AccountKind {
     pub url: Option<&'static str>,
     /// The vendor's own limits.
     pub limits: Limits,
+    /// The zone in which the vendor's months turn and its times are meant, unless the account sets `time_zone`; `None`:
+    /// the config's.
+    pub zone: Option<&'static str>,
 }
 
 /// How much an account may be used.
@@ -128,8 +131,11 @@ pub struct SinkKind {
     /// What to say to someone who wants a verb it lacks, as "use `cases` with `do: complete`".
     pub advice: &'static str,
     /// Builds it. Only called with settings that passed the check against `fields`.
-    pub build: fn(&Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>>,
+    pub build: fn(&Build<'_>) -> Built<Box<dyn Sink>>,
 }
+
+/// What building gives: the thing, or everything that is wrong with its settings.
+pub type Built<T> = Result<T, Vec<Fault>>;
 
 /// What a source or sink is built from.
 pub struct Build<'a> {

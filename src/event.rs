@@ -17,6 +17,10 @@ pub const MAX_SUBJECT: usize = 512;
 /// The longest `type`, in bytes.
 pub const MAX_TYPE: usize = 128;
 
+/// The attributes of an event, as it is stored and as a fixture may have them.
+const ATTRIBUTES: [&str; 11] =
+    ["id", "source", "type", "subject", "time", "version", "received", "collapse", "generation", "headers", "data"];
+
 /// A CloudEvents 1.0 record with the two things that ordering needs: `version` and `received`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
@@ -258,21 +262,8 @@ impl NewEvent {
     /// What is missing or does not fit, in words.
     pub fn from_fixture(fixture: &serde_json::Value) -> Result<Self, String> {
         let object = fixture.as_object().ok_or("an event is an object with at least `type` and `data`")?;
-        const KNOWN: [&str; 11] = [
-            "id",
-            "source",
-            "type",
-            "subject",
-            "time",
-            "version",
-            "received",
-            "collapse",
-            "generation",
-            "headers",
-            "data",
-        ];
-        if let Some(odd) = object.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-            return Err(format!("an event has no {odd:?}; it has {}", KNOWN.join(", ")));
+        if let Some(odd) = object.keys().find(|key| !ATTRIBUTES.contains(&key.as_str())) {
+            return Err(format!("an event has no {odd:?}; it has {}", ATTRIBUTES.join(", ")));
         }
         let text = |key: &str| match object.get(key) {
             None | Some(serde_json::Value::Null) => Ok(None),

@@ -290,7 +290,6 @@ pub struct StoredDead {
     /// Its number, for `dari dead show N`.
     pub id: i64,
     /// What it is.
-    #[serde(flatten)]
     pub letter: DeadLetter,
 }
 
@@ -379,10 +378,6 @@ pub trait Store: Send + Sync {
     /// Removes a dead letter whose event was published again, and nothing else; not if it was written anew since `at`
     /// ([`DeadLetter::at`]).
     async fn forget_dead(&self, id: i64, at: Timestamp) -> Result<()>;
-
-    /// Takes a dead letter away because it is being tried again, and makes its ledger line ready for that (a held one
-    /// becomes [`Progress::Waiting`]); its event, or `None` if there is no such letter.
-    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>>;
 
     /// The next replay generation, unique and rising.
     async fn next_generation(&self) -> Result<u32>;

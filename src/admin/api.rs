@@ -46,6 +46,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
 type Op = State<Arc<Operator>>;
 type Answer = Result<Response, OperatorError>;
 
+#[expect(clippy::unnecessary_wraps, reason = "the last line of every handler")]
 fn json(value: impl Serialize) -> Answer {
     Ok(Json(value).into_response())
 }

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::views::{AccountView, DeadView, Done, Readiness, RouteView, SinkView, SourceView};
+use super::views::{AccountView, Done, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
 use crate::broker::{Depth, JOURNAL};
 use crate::connectors::Limits;
@@ -229,18 +229,18 @@ impl Operator {
     ///
     /// # Errors
     /// The store.
-    pub async fn dead(&self, filter: DeadFilter) -> Result<Vec<DeadView>> {
+    pub async fn dead(&self, filter: DeadFilter) -> Result<Vec<StoredDead>> {
         let letters = self.store.dead(filter).await?;
-        Ok(letters.into_iter().map(|dead| DeadView { dead: self.masked_letter(dead) }).collect())
+        Ok(letters.into_iter().map(|dead| self.masked_letter(dead)).collect())
     }
 
     /// One dead letter.
     ///
     /// # Errors
     /// There is none with this number; the store.
-    pub async fn dead_letter(&self, id: i64) -> Result<DeadView> {
+    pub async fn dead_letter(&self, id: i64) -> Result<StoredDead> {
         let dead = self.store.dead_letter(id).await?.ok_or_else(|| no_letter(id))?;
-        Ok(DeadView { dead: self.masked_letter(dead) })
+        Ok(self.masked_letter(dead))
     }
 
     /// Drops a dead letter for good.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::store::journal::{Entry, Listed, Polled};
-use crate::store::{LedgerEntry, StoredDead, Suspension};
+use crate::store::{LedgerEntry, Suspension};
 
 /// An event's journey.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,14 +117,6 @@ pub struct RouteView {
     pub held: u64,
     /// Why it (or its sink or account) is stopped, if it is.
     pub suspension: Option<Suspension>,
-}
-
-/// A dead letter as it is listed: without the event's body.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DeadView {
-    /// The letter; `event.data` and `call` are masked.
-    #[serde(flatten)]
-    pub dead: StoredDead,
 }
 
 /// What a replay would do, or did.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::Services;
 use crate::intake::Intake;
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Rows forgotten in one transaction: others' commits are served in between.
 const BATCH: usize = 500;
 /// The part of `min_free` below which nothing more is received: what is left is for the acks.

@@ -96,11 +96,14 @@ struct Line {
     wake: Notify,
     held: Mutex<HashSet<u64>>,
     consumed: AtomicBool,
+    /// True once the queue was removed: its consumer ends.
+    removed: AtomicBool,
 }
 
 impl Line {
     fn new(id: i64, name: String) -> Self {
-        Self { id, name, wake: Notify::new(), held: Mutex::default(), consumed: AtomicBool::new(false) }
+        let (held, consumed, removed) = Default::default();
+        Self { id, name, wake: Notify::new(), held, consumed, removed }
     }
 
     /// The tags of what is handed out.
@@ -244,7 +247,8 @@ impl Broker for EmbeddedBroker {
         let (id, tag, event) = (line.id, message.tag, Arc::clone(&message.event));
         let (entered, due) = (millis(self.clock.now()), millis(due).max(1));
         let next = Arc::clone(&self.next);
-        let work = move |db: &_| rows::wait(db, &next, &rows::Wait { queue: id, tag, event, attempt, entered, due });
+        let row = rows::Wait { queue: id, tag, event, attempt, entered, due };
+        let work = move |db: &_| rows::wait(db, &next, &row);
         Ok(self.db.write_then("waiting", work, move |()| line.wake.notify_one()).await?)
     }
 
@@ -289,6 +293,8 @@ impl Broker for EmbeddedBroker {
         self.db.write("removing a queue", move |db| rows::drop_queue(db, id)).await?;
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut queues).retain(|_, queue| queue.line.id != id);
+        line.removed.store(true, Ordering::Release);
+        line.wake.notify_one();
         Ok(removed)
     }
 }

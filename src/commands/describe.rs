@@ -268,6 +268,7 @@ mod tests {
             check: |_| Vec::new(),
             url: Some("https://api.sample.example"),
             limits: Limits { rate: Some(5.0), concurrency: None, monthly: Some(1500) },
+            zone: None,
         }),
         sources: &[SourceKind {
             name: "sample-hook",

@@ -115,11 +115,11 @@ pub async fn events(args: EventsArgs, place: &Where) -> Result {
     if args.json {
         return output::json(&found);
     }
-    let rows = found.into_iter().map(event_row).collect();
+    let rows = found.iter().map(event_row).collect();
     output::table(["received", "source", "type", "subject", "id", "routes"], rows, "no events")
 }
 
-fn event_row(listed: Listed) -> [String; 6] {
+fn event_row(listed: &Listed) -> [String; 6] {
     let event = &listed.event;
     let endings: Vec<_> = listed.endings.iter().map(|(route, ending)| format!("{route}: {ending}")).collect();
     [

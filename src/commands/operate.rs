@@ -6,8 +6,8 @@ use super::access::{Access, Where, segment};
 use super::{CommandError, Result, output};
 use crate::admin::api::{Mark, Retire, Used, Why};
 use crate::admin::replay::ReplayRequest;
-use crate::admin::views::{AccountView, DeadView, Done, Replayed, RouteView, SinkView, SourceView};
-use crate::store::{DeadClass, DeadFilter, Suspension};
+use crate::admin::views::{AccountView, Done, Replayed, RouteView, SinkView, SourceView};
+use crate::store::{DeadClass, DeadFilter, StoredDead, Suspension};
 
 /// Works the dead and the held.
 #[derive(Debug, clap::Subcommand)]
@@ -181,11 +181,11 @@ pub async fn dead(action: DeadAction, place: &Where) -> Result {
         DeadAction::List { held, route, limit, json } => {
             let class = held.then_some(DeadClass::Held);
             let filter = DeadFilter { route, class, after: None, limit };
-            let found: Vec<DeadView> = access.get("/api/dead", &filter).await?;
+            let found: Vec<StoredDead> = access.get("/api/dead", &filter).await?;
             return if json { output::json(&found) } else { list_dead(found) };
         }
         DeadAction::Show { id } => {
-            let found: DeadView = access.get(&format!("/api/dead/{id}"), &()).await?;
+            let found: StoredDead = access.get(&format!("/api/dead/{id}"), &()).await?;
             return output::json(&found);
         }
         DeadAction::Drop { id } => access.post(&format!("/api/dead/{id}/drop"), &()).await?,
@@ -198,23 +198,14 @@ pub async fn dead(action: DeadAction, place: &Where) -> Result {
     output::line(done.done)
 }
 
-fn list_dead(found: Vec<DeadView>) -> Result {
+fn list_dead(found: Vec<StoredDead>) -> Result {
     let rows = found
         .into_iter()
-        .map(|view| {
-            let letter = view.dead.letter;
+        .map(|StoredDead { id, letter }| {
             let class = format!("{:?}", letter.class).to_lowercase();
             let event = output::short(&letter.event.id, 40);
             let attempts = letter.attempts.to_string();
-            [
-                view.dead.id.to_string(),
-                output::time(letter.at),
-                letter.delivery.route,
-                class,
-                event,
-                attempts,
-                letter.reason,
-            ]
+            [id.to_string(), output::time(letter.at), letter.delivery.route, class, event, attempts, letter.reason]
         })
         .collect();
     output::table(["no", "since", "route", "class", "event", "attempts", "reason"], rows, "no dead letters")

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::interpolate::Surroundings;
-use super::suggest::{did_you_mean, nearest, words};
+use super::suggest::{did_you_mean, nearest, shown, words};
 use crate::settings::{Fault, Field, Key, Kind, Need, Node, NodeValue, Spot, parse_duration, parse_size};
 use crate::template::mapping::Mapping;
 use crate::template::{CompileError, Expression, Template, template_spot};
@@ -84,7 +84,8 @@ impl<'a> Checker<'a> {
                 None => {
                     let known = fields.iter().filter(|f| !matches!(f.need, Need::NotYet(_))).map(|f| f.name);
                     let hint = did_you_mean(&key.name, known);
-                    self.faults.push(Fault::new(key.spot, format!("unknown key `{}` in {what}{hint}", key.name)));
+                    self.faults
+                        .push(Fault::new(key.spot, format!("unknown key `{}` in {what}{hint}", shown(&key.name))));
                 }
             }
         }

@@ -23,10 +23,11 @@ use super::interpolate::Surroundings;
 use super::model::{AdminListen, Config, Listen, TestConfig};
 use super::names::is_name;
 use super::parse::parse;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, shown};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
-use crate::connectors::{self, Manifest};
+use crate::connectors::{self, Manifest, Sink};
+use crate::redact::Redactor;
 use crate::settings::{Fault, Field, Key, Node, NodeValue, Settings};
 use crate::template::Tables;
 
@@ -68,6 +69,7 @@ pub fn load_with(
         clock,
         zone: TimeZone::UTC,
         checker: Checker::new(Surroundings { env, dir }, &vendors),
+        built: BTreeMap::new(),
         warnings: Vec::new(),
     };
     let mut config = loader.config(document.root.clone());
@@ -96,6 +98,8 @@ struct Loader<'a> {
     clock: &'a Clock,
     zone: TimeZone,
     checker: Checker<'a>,
+    /// The sinks that could be built, for what they say of a route's fields.
+    built: BTreeMap<String, Box<dyn Sink>>,
     warnings: Vec<Fault>,
 }
 
@@ -117,6 +121,11 @@ impl Loader<'_> {
         let tests = self.tests(root.get("tests"), &known);
         self.unused(&accounts, &sources, &routes);
         let (journal_keep, journal_bodies) = self.journal(&top);
+        for path in top.get("redact").map(Node::items).unwrap_or_default() {
+            if let Some(Err(why)) = path.text().map(|text| Redactor::new([text])) {
+                self.checker.fault(path, format!("`redact`: {why}"));
+            }
+        }
         Config {
             file: self.file.to_owned(),
             dir: self.dir.to_owned(),
@@ -204,7 +213,8 @@ impl Loader<'_> {
             None | Some((_, NodeValue::Null)) => Vec::new(),
             Some((_, NodeValue::Map(entries))) => {
                 for (key, _) in entries.iter().filter(|(key, _)| !is_name(&key.name)) {
-                    let message = format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", key.name);
+                    let message =
+                        format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", shown(&key.name));
                     self.checker.faults.push(Fault::new(key.spot, message));
                 }
                 entries

@@ -142,8 +142,12 @@ impl<'a> Builder<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text =
                     style != ScalarStyle::Plain || tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
-                if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema_tag("str")) {
-                    self.faults.push(Fault::new(at, format!("the YAML tag `{tag}` means nothing here; leave it out")));
+                // What stands behind a `!` may be a password.
+                if tag.is_some_and(|tag| !tag.is_yaml_core_schema_tag("str")) {
+                    self.faults.push(Fault::new(
+                        at,
+                        "an unquoted `!` starts a YAML tag, which means nothing here; quote the value",
+                    ));
                 }
                 if let (Some(start), Some(end)) = (span.start.byte_offset(), span.end.byte_offset()) {
                     self.scalars.push(Scalar { spot: at, style, range: start..end });
@@ -396,7 +400,7 @@ mod tests {
         "? [a]\n: b"
         1:3: a list as a key; expected a name
         "a: !!int 5"
-        1:10: the YAML tag `tag:yaml.org,2002:int` means nothing here; leave it out
+        1:10: an unquoted `!` starts a YAML tag, which means nothing here; quote the value
         "a: - b"
         1:4: not YAML: block sequence entries are not allowed in this context
         "a: b: c"

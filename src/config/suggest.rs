@@ -17,6 +17,13 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     (near.0 <= 1 + near.1.chars().count() / 4).then_some(near.1)
 }
 
+/// A key as far as it looks like one: behind a forgotten colon stands its value, which may be a secret.
+pub(super) fn shown(key: &str) -> String {
+    let fits = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '*');
+    let start: String = key.chars().take_while(fits).take(40).collect();
+    if start.len() == key.len() { start } else { start + "…" }
+}
+
 /// `` `a`, `b` or `c` ``.
 pub(super) fn words(words: &[&str]) -> String {
     match words {

@@ -28,6 +28,7 @@ pub static MANIFEST: Manifest = Manifest {
         url: Some("https://slack.com"),
         // One message a second and channel; changes are allowed nearly as often (50 a minute and more).
         limits: Limits { rate: Some(1.0), concurrency: None, monthly: None },
+        zone: None,
     }),
     sources: &[hook::KIND],
     sinks: &[SINK],

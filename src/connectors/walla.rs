@@ -29,6 +29,7 @@ pub static MANIFEST: Manifest = Manifest {
         url: None,
         // 6,000 requests an hour and key (Open API).
         limits: Limits { rate: Some(6_000.0 / 3_600.0), concurrency: None, monthly: None },
+        zone: None,
     }),
     sources: &[source::KIND, hook::KIND],
     sinks: &[],

@@ -30,6 +30,7 @@ pub static MANIFEST: Manifest = Manifest {
         check: |_| Vec::new(),
         url: Some("https://api.daouoffice.com"),
         limits: Limits { rate: None, concurrency: None, monthly: Some(1500) },
+        zone: Some("Asia/Seoul"),
     }),
     sources: &[],
     sinks: &[SINK],

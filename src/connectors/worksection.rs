@@ -18,6 +18,7 @@ pub static MANIFEST: Manifest = Manifest {
         url: None,
         // worksection.com/en/faq/api-start.html: one request a second.
         limits: Limits { rate: Some(1.0), concurrency: Some(1), monthly: None },
+        zone: None,
     }),
     sources: &[SourceKind {
         name: "worksection-hook",

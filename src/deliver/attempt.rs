@@ -119,6 +119,9 @@ impl Attempt {
 
     async fn steps(&self) -> Early<()> {
         let standing = self.standing().await?;
+        if standing.entry.is_none() {
+            self.journal(Step::Matched { verb: self.job.action.name().into() });
+        }
         self.check_ledger(&standing).await?;
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;
@@ -128,7 +131,7 @@ impl Attempt {
         if self.services.dry_run {
             return self.show(verb, &call).await;
         }
-        if self.in_doubt(&standing, &call) && self.plan.on_doubt(verb) == OnDoubt::Hold {
+        if in_doubt(&standing, &call) && self.plan.on_doubt(verb) == OnDoubt::Hold {
             let why = format!("it is unknown whether an earlier {} took effect", verb.name());
             return self.hold(verb, &call, &standing, why).await;
         }
@@ -223,11 +226,6 @@ impl Attempt {
             webhook_id: &webhook_id(&self.plan.route().name, event),
             now: self.services.clock.now(),
         })
-    }
-
-    fn in_doubt(&self, standing: &Standing, call: &Call) -> bool {
-        let open = matches!(standing.entry.as_ref().map(|e| &e.progress), Some(Progress::Open { .. }));
-        open && !call.idempotent
     }
 
     /// Permit, intent, call: the outcome of an attempt that was made.
@@ -369,15 +367,21 @@ impl Attempt {
         let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
         known_until.unwrap_or(Timestamp::MAX).max(at_least)
     }
+}
 
-    /// Where `give_up_after` starts, moved by the time that the delivery stood still although it was due: that was a
-    /// pause, a suspension, or our own absence, and is not held against it.
-    fn first_retry(&self, standing: &Standing, now: Timestamp) -> Option<Timestamp> {
-        let entry = standing.entry.as_ref()?;
-        let first = entry.first_retry?;
-        match entry.progress {
-            Progress::Waiting { due } if now > due => first.saturating_add(now.duration_since(due)).ok(),
-            _ => Some(first),
-        }
+/// True if an earlier attempt may have taken effect and doing it twice would do it twice.
+fn in_doubt(standing: &Standing, call: &Call) -> bool {
+    let open = matches!(standing.entry.as_ref().map(|e| &e.progress), Some(Progress::Open { .. }));
+    open && !call.idempotent
+}
+
+/// Where `give_up_after` starts, moved by the time that the delivery stood still although it was due: that was a pause,
+/// a suspension, or our own absence, and is not held against it.
+fn first_retry(standing: &Standing, now: Timestamp) -> Option<Timestamp> {
+    let entry = standing.entry.as_ref()?;
+    let first = entry.first_retry?;
+    match entry.progress {
+        Progress::Waiting { due } if now > due => first.saturating_add(now.duration_since(due)).ok(),
+        _ => Some(first),
     }
 }

@@ -9,8 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 const TOLERATED: u32 = 8;
 /// How long it stays open the first time; doubled with each failed probe.
 const FIRST_REST: Duration = Duration::from_secs(2);
+/// How long others wait for a probe before they ask again.
+const PROBE: Duration = Duration::from_millis(250);
 /// How long it stays open at the most.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// Counts a sink's failures in a row.
 #[derive(Debug, Default)]
@@ -55,9 +57,13 @@ impl Breaker {
         }
     }
 
-    /// When it will let a probe through; `None`: it is closed.
-    pub fn open_until(&self) -> Option<Timestamp> {
-        self.lock().open.as_ref().map(|open| open.until)
+    /// When to ask again whether a delivery may go on; `None`: now.
+    pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.lock().open {
+            Some(open) if now < open.until => Some(open.until),
+            Some(open) if open.probing => Some(later(now, PROBE)),
+            _ => None,
+        }
     }
 
     /// Tells how an admitted delivery went: `Some(true)` the sink answered sensibly, `Some(false)` it failed, `None`
@@ -124,6 +130,7 @@ mod tests {
         assert_eq!(breaker.admit(at(1)), Admission::Not(at(2)));
         assert_eq!(breaker.admit(at(2)), Admission::Yes);
         assert_eq!(breaker.admit(at(2)), Admission::Probing);
+        assert!(breaker.closed_until(at(2)).is_some_and(|soon| soon > at(2)), "nobody asks without a pause");
         breaker.record(Some(true), at(3));
         assert_eq!(breaker.admit(at(3)), Admission::Yes);
         assert_eq!(breaker.admit(at(3)), Admission::Yes);

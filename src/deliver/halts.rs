@@ -56,10 +56,8 @@ impl Halts {
         let (why, until) = (suspension.why.clone(), suspension.until);
         let first = self.store.suspend(suspension).await?;
         if first {
-            match until {
-                Some(until) => tracing::warn!(%scope, %name, %until, "suspended: {why}"),
-                None => tracing::warn!(%scope, %name, "suspended until a person resumes it: {why}"),
-            }
+            let until = until.map_or_else(|| "a person resumes it".to_owned(), |until| until.to_string());
+            tracing::warn!(%scope, %name, "suspended until {until}: {why}");
         }
         Ok(first)
     }

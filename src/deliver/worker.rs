@@ -59,9 +59,9 @@ pub async fn run(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationTok
 async fn may_go_on(plan: &Plan, services: &Services) {
     loop {
         services.halts.clear(&plan.scopes()).await;
-        match plan.to.breaker.open_until() {
-            Some(until) if until > services.clock.now() => sleep_until(&services.clock, until).await,
-            _ => return,
+        match plan.to.breaker.closed_until(services.clock.now()) {
+            Some(until) => sleep_until(&services.clock, until).await,
+            None => return,
         }
     }
 }
@@ -156,9 +156,6 @@ impl<'a> Turn<'a> {
             Ok(link) => link,
             Err(error) => return self.refuse(message, format!("key: {error}")),
         };
-        if message.attempt == 1 {
-            self.journal(&message, Step::Matched { verb: action.name().into() });
-        }
         // Without a subject nothing but the body keeps two copies of one event behind each other.
         let body = if route.key.is_none() && event.subject.is_none() { event.body_key() } else { None };
         let lane = body.unwrap_or_else(|| link.clone());
@@ -242,7 +239,7 @@ async fn next(consumer: &mut dyn Consumer) -> Result<Option<Message>, BrokerErro
 /// (promise P3), and none takes a slot while it waits for another.
 #[derive(Default)]
 struct Lanes {
-    lanes: HashMap<String, VecDeque<Job>>,
+    by_name: HashMap<String, VecDeque<Job>>,
     /// Lanes whose first job may start, in order of receipt.
     ready: VecDeque<String>,
     held: usize,
@@ -251,27 +248,26 @@ struct Lanes {
 impl Lanes {
     fn put(&mut self, job: Job) {
         self.held += 1;
-        match self.lanes.get_mut(&job.lane) {
-            Some(lane) => lane.push_back(job),
-            None => {
-                self.ready.push_back(job.lane.clone());
-                self.lanes.insert(job.lane.clone(), VecDeque::from([job]));
-            }
+        if let Some(lane) = self.by_name.get_mut(&job.lane) {
+            lane.push_back(job);
+        } else {
+            self.ready.push_back(job.lane.clone());
+            self.by_name.insert(job.lane.clone(), VecDeque::from([job]));
         }
     }
 
     /// Takes the next job; its lane is busy until [`Lanes::free`].
     fn start(&mut self) -> Option<Job> {
         let lane = self.ready.pop_front()?;
-        self.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
+        self.by_name.get_mut(&lane).and_then(VecDeque::pop_front)
     }
 
     /// Ends the job under way in a lane. Where it did not come to its end, those behind it must not overtake it.
     fn free(&mut self, lane: &str, done: bool) {
         self.held -= 1;
-        match self.lanes.get(lane) {
+        match self.by_name.get(lane) {
             Some(waiting) if waiting.is_empty() => {
-                self.lanes.remove(lane);
+                self.by_name.remove(lane);
             }
             Some(_) if done => self.ready.push_back(lane.to_owned()),
             _ => {}

@@ -111,11 +111,7 @@ impl Store for SqliteStore {
     }
 
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, _now: Timestamp) -> Result<bool> {
-        self.db.write("marking a delivery", move |db| dead::mark_delivered(db, id, remote_id)).await
-    }
-
-    async fn take_dead(&self, id: i64, now: Timestamp) -> Result<Option<StoredDead>> {
-        self.db.write("taking a dead letter", move |db| dead::take(db, id, now)).await
+        self.db.write("marking a delivery", move |db| dead::mark_delivered(db, id, remote_id.as_deref())).await
     }
 
     async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool> {

@@ -197,7 +197,6 @@ impl Running {
     }
 
     pub async fn dead(&self) -> Vec<StoredDead> {
-        let views = self.operator().dead(DeadFilter::default()).await.unwrap();
-        views.into_iter().map(|view| view.dead).collect()
+        self.operator().dead(DeadFilter::default()).await.unwrap()
     }
 }

@@ -327,6 +327,7 @@ routes:
 fn what_several_settings_do_not_agree_on() {
     assert_snapshot!(told(r#"
 store: { url: data/dari.db }
+redact: [data.a, "data.[", phone]
 listen: { hooks: "0.0.0.0:80", admin: { address: "0.0.0.0:80" } }
 accounts:
   a: { forms: { api_key: x, open_api_key: y } }
@@ -343,16 +344,18 @@ routes:
   r: { from: c, to: d, do: create, map: { a: b }, retry: { first: 1h, max: 1m, factor: 0.5 } }
 "#), @r#"
     dari.yaml:2:15: `url`: expected a file, as `sqlite://data/dari.db`
-    dari.yaml:3:50: `address` is the one of `hooks`; expected another port
-    dari.yaml:3:50: an admin address off loopback needs a `token`, as "${file:/run/secrets/admin}"
-    dari.yaml:5:15: expected either `api_key` or `open_api_key`
-    dari.yaml:8:9: table `both`: expected either `values` or `csv`
-    dari.yaml:9:12: table `neither`: expected either `values` or `csv`
-    dari.yaml:10:24: cannot read `gone.csv`: No such file or directory (os error 2)
-    dari.yaml:12:48: `start`: expected now or a date, found `then`
-    dari.yaml:14:41: unknown key `limits` in sink `d`; expected `account`, `token`, `fields`, `was` or `enabled`
-    dari.yaml:16:76: `max` is less than `first`; expected at least as much
-    dari.yaml:16:88: `factor`: expected a number from 1 to 100, found `0.5`
+    dari.yaml:3:18: `redact`: "data.[" is no path like data.answers['name'] or data.items[0]
+    dari.yaml:3:28: `redact`: "phone" is no path like data.answers['name'] or data.items[0]
+    dari.yaml:4:50: `address` is the one of `hooks`; expected another port
+    dari.yaml:4:50: an admin address off loopback needs a `token`, as "${file:/run/secrets/admin}"
+    dari.yaml:6:15: expected either `api_key` or `open_api_key`
+    dari.yaml:9:9: table `both`: expected either `values` or `csv`
+    dari.yaml:10:12: table `neither`: expected either `values` or `csv`
+    dari.yaml:11:24: cannot read `gone.csv`: No such file or directory (os error 2)
+    dari.yaml:13:48: `start`: expected now or a date, found `then`
+    dari.yaml:15:41: unknown key `limits` in sink `d`; expected `account`, `token`, `fields`, `was` or `enabled`
+    dari.yaml:17:76: `max` is less than `first`; expected at least as much
+    dari.yaml:17:88: `factor`: expected a number from 1 to 100, found `0.5`
     "#);
 }
 
@@ -364,10 +367,13 @@ accounts:
   a: { forms: { api_key: ["${KEY}"], client_id: { x: "${KEY}" }, url: "${KEY}" } }
 sources:
   b: { forms: { account: "${KEY}", project: x, every: "${KEY}" } }
+  d: { forms: { account: a, project: x, every hunter2: 1m } }
 sinks:
   c: { http: { url: "${PASSWORD}" } }
 "#,
     );
+    let tag = crate::told("accounts: { a: { forms: { api_key: !hunter2 } } }");
+    assert!(!tag.contains("hunter2"), "{tag}");
     assert!(!told.contains("hunter2") && !told.contains("p@ss"), "{told}");
     assert_snapshot!(told, @r"
     dari.yaml:3:26: `api_key`: expected a secret as text, found a list
@@ -375,6 +381,7 @@ sinks:
     dari.yaml:3:71: `url`: expected an http or https URL, found text
     dari.yaml:5:26: there is no account `${KEY}` of `forms`; expected `a`
     dari.yaml:5:55: `every`: expected a length of time, as `500ms`, `5s`, `1m`, `2h` or `35d`, found `${KEY}`
-    dari.yaml:7:21: `url`: expected an http or https URL, found text
+    dari.yaml:6:41: unknown key `every…` in source `d`; expected `account`, `project`, `every`, `start`, `was` or `enabled`
+    dari.yaml:8:21: `url`: expected an http or https URL, found text
     ");
 }

@@ -10,6 +10,7 @@
 
 mod any;
 mod broken;
+mod design;
 mod registry;
 mod whole;
 

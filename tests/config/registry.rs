@@ -30,6 +30,7 @@ static FORMS: Manifest = Manifest {
         check: either_key,
         url: Some("https://forms.example/"),
         limits: Limits { rate: Some(10.0), concurrency: Some(4), monthly: None },
+        zone: None,
     }),
     sources: &[SourceKind {
         name: "forms",

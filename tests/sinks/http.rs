@@ -246,15 +246,15 @@ async fn a_config_that_cannot_work_is_told() {
     let told = told.join("\n");
     assert!(!told.contains("hunter2"), "{told}");
     insta::assert_snapshot!(told, @r#"
-    dari.yaml:4:21: user and password do not belong into the URL: put them under `auth: { basic: … }`
-    dari.yaml:4:21: a URL with a `#` part leads nowhere else than without it: leave it out
-    dari.yaml:4:52: a Standard Webhooks secret is `whsec_` and base64, or base64 alone
-    dari.yaml:4:55: "bad name" is no name of a header
-    dari.yaml:4:70: the header `webhook-id` is set by Dari
-    dari.yaml:4:85: the header `host` is set by Dari
-    dari.yaml:4:50: `auth`: expected a mapping with exactly one key, `bearer`, `basic` or `header`, found a mapping
-    dari.yaml:4:60: unexpected end of input, expected expression
-    dari.yaml:4:44: `find` does not work yet: the receiver is not asked whether a call took effect, `on_doubt` decides
+    dari.yaml:3:21: user and password do not belong into the URL: put them under `auth: { basic: … }`
+    dari.yaml:3:21: a URL with a `#` part leads nowhere else than without it: leave it out
+    dari.yaml:3:52: a Standard Webhooks secret is `whsec_` and base64, or base64 alone
+    dari.yaml:3:55: "bad name" is no name of a header
+    dari.yaml:3:70: the header `webhook-id` is set by Dari
+    dari.yaml:3:85: the header `host` is set by Dari
+    dari.yaml:3:50: `auth`: expected a mapping with exactly one key, `bearer`, `basic` or `header`, found a mapping
+    dari.yaml:3:60: unexpected end of input, expected expression
+    dari.yaml:3:44: `find` does not work yet: the receiver is not asked whether a call took effect, `on_doubt` decides
     "#);
 }
 

@@ -204,11 +204,11 @@ async fn half_a_sink_is_a_fault_of_the_config() {
     .map(|(account, sink)| world.try_sink(account, sink).err().expect("a fault"))
     .collect();
     insta::assert_snapshot!(told.join("\n"), @"
-    dari.yaml:4:15: needs the `channel` to post to
-    dari.yaml:4:58: an incoming webhook has its own channel: without `account` and `channel`
-    dari.yaml:4:30: expected the https URL of an incoming webhook
-    dari.yaml:4:15: needs `account` and `channel`, or `webhook_url`
-    dari.yaml:4:26: the account has no usable `bot_token`
-    dari.yaml:2:28: expected `bot_token` (for sinks) or `signing_secrets` (for slack-hook), or both
+    dari.yaml:3:15: needs the `channel` to post to
+    dari.yaml:3:58: an incoming webhook has its own channel: without `account` and `channel`
+    dari.yaml:3:30: expected the https URL of an incoming webhook
+    dari.yaml:3:15: needs `account` and `channel`, or `webhook_url`
+    dari.yaml:3:26: the account has no usable `bot_token`
+    dari.yaml:1:28: expected `bot_token` (for sinks) or `signing_secrets` (for slack-hook), or both
     ");
 }

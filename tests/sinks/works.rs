@@ -124,6 +124,19 @@ async fn an_exhausted_quota_waits_for_the_month_to_turn_in_seoul() {
 }
 
 #[tokio::test]
+async fn times_are_told_in_seoul_unless_the_account_says_otherwise() {
+    let world = World::of(&MANIFEST).await;
+    for (account, told) in [
+        (ACCOUNT.to_owned(), "2026-11-21 12:04"),
+        (ACCOUNT.replace("url:", "time_zone: America/New_York, url:"), "2026-11-20 22:04"),
+    ] {
+        let op = create(json!({ "id": "1", "접수": "2026-11-21T03:04:05Z" }));
+        let call = world.call(&*world.sink(&account, SINK), &op).unwrap();
+        assert_eq!(call.shown["body"]["params"]["접수"], told);
+    }
+}
+
+#[tokio::test]
 async fn each_fault_has_its_outcome() {
     let (world, sink) = world().await;
     let create = create(json!({ "id": "1" }));
@@ -190,7 +203,7 @@ async fn a_key_that_cannot_tell_records_apart_is_a_fault_of_the_config() {
         })
         .collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
-    dari.yaml:4:47: the key "id2" is not among `fields`
-    dari.yaml:4:47: the key "제목들" must be of type text or number
+    dari.yaml:3:47: the key "id2" is not among `fields`
+    dari.yaml:3:47: the key "제목들" must be of type text or number
     "#);
 }

@@ -80,7 +80,7 @@ impl World {
 
     /// As [`World::sink`], or the config's faults.
     pub fn try_sink(&self, accounts: &str, sink: &str) -> Result<Box<dyn Sink>, String> {
-        let yaml = format!("time_zone: Asia/Seoul\naccounts: {accounts}\nsinks:\n  s: {sink}\n");
+        let yaml = format!("accounts: {accounts}\nsinks:\n  s: {sink}\n");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("dari.yaml");
         std::fs::write(&file, yaml.replace("URL", &self.served.url)).unwrap();

@@ -19,8 +19,11 @@ pub struct Rig {
     pub _keep: Box<dyn Any + Send>,
 }
 
+type Names = Option<&'static [&'static str]>;
+
 impl Rig {
-    async fn declare(&self, bindings: &[(&str, Option<&[&str]>, Option<&[&str]>)]) {
+    /// Queues by name with their sources and types.
+    async fn declare(&self, bindings: &[(&str, Names, Names)]) {
         let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let bindings = bindings.iter().map(|(queue, sources, types)| Binding {
             queue: (*queue).to_owned(),
@@ -250,7 +253,11 @@ pub async fn a_removed_queue_is_gone_and_the_others_are_not(rig: Rig) {
         rig.publish("s", "t", id).await;
     }
     rig.declare(&[("other", None, None)]).await;
-    assert_eq!(rig.broker.remove("old").await.expect("removed"), 2);
+    let mut consumer = rig.consume("old", 1).await;
+    next(consumer.as_mut()).await;
+    let (removed, end) = tokio::join!(rig.broker.remove("old"), consumer.next());
+    assert_eq!(removed.expect("removed"), 2);
+    assert!(end.expect("no error").is_none(), "its consumer ends");
     assert_eq!(rig.depth("old").await, None);
     rig.broker.consume("old", 1).await.err().expect("there is no such queue");
     assert_eq!(rig.drain("other", 2).await, ["1", "2"]);
@@ -279,4 +286,16 @@ pub async fn publishing_from_many_sides_loses_nothing(rig: Rig) {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 400);
+}
+
+pub async fn a_renamed_queue_keeps_its_messages(rig: Rig) {
+    rig.declare(&[("old", None, None), ("busy", None, None)]).await;
+    rig.publish("s", "t", "1").await;
+    rig.broker.rename("old", "busy").await.expect_err("it has messages of its own");
+    rig.broker.rename("old", "new").await.expect("renamed");
+    rig.broker.rename("unknown", "new").await.expect("a queue that is not there needs no new name");
+    rig.declare(&[("new", None, None)]).await;
+    rig.publish("s", "t", "2").await;
+    assert_eq!(rig.depth("old").await, None);
+    assert_eq!(rig.drain("new", 2).await, ["1", "2"]);
 }

@@ -15,10 +15,11 @@ use crate::common::{event, next};
 async fn hold(db: &Arc<Database>) -> std::sync::mpsc::SyncSender<()> {
     let (release, held) = sync_channel::<()>(0);
     let (busy, started) = tokio::sync::oneshot::channel();
+    let mut busy = Some(busy);
     let its = Arc::clone(db);
     tokio::spawn(async move {
         let work = move |_: &_| {
-            _ = busy.send(());
+            busy.take().map(|busy| busy.send(()));
             _ = held.recv();
             Ok(())
         };

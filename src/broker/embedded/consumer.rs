@@ -84,7 +84,7 @@ async fn until(clock: &Clock, due: Option<i64>) {
 impl Consumer for EmbeddedConsumer {
     async fn next(&mut self) -> Result<Option<Message>> {
         loop {
-            if self.closed.load(Ordering::Acquire) {
+            if self.closed.load(Ordering::Acquire) || self.line.removed.load(Ordering::Acquire) {
                 return Ok(None);
             }
             if let Some(message) = self.ahead.pop_front() {

@@ -63,6 +63,7 @@ pub struct Ready {
     pub body: Vec<u8>,
 }
 
+/// Reads the queues and where the numbers stand.
 pub fn open(db: &Connection) -> rusqlite::Result<Found> {
     let queues = queues(db)?;
     let mut newest_id = db.query_row("SELECT max(id) FROM body", [], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0);
@@ -89,6 +90,7 @@ fn names(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<String>>> {
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, e.into()))
 }
 
+/// Makes the bindings be exactly these; all queues afterwards.
 pub fn declare(db: &Connection, bindings: &[Binding]) -> rusqlite::Result<Vec<QueueRow>> {
     let list = |names: &Option<Vec<String>>| names.as_ref().map(|names| serde_json::json!(names).to_string());
     db.execute("UPDATE queue SET bound = 0 WHERE bound = 1", [])?;
@@ -100,6 +102,7 @@ pub fn declare(db: &Connection, bindings: &[Binding]) -> rusqlite::Result<Vec<Qu
     queues(db)
 }
 
+/// Puts events into their queues, each body once.
 pub fn publish(db: &Connection, next: &AtomicI64, parcels: &[Parcel]) -> rusqlite::Result<()> {
     let mut count =
         db.prepare_cached("UPDATE queue SET messages = messages + 1, newest = max(newest, ?2) WHERE id = ?1")?;
@@ -126,6 +129,7 @@ pub fn publish(db: &Connection, next: &AtomicI64, parcels: &[Parcel]) -> rusqlit
     Ok(())
 }
 
+/// Puts another attempt of a message in wait.
 pub fn wait(db: &Connection, next: &AtomicI64, wait: &Wait) -> rusqlite::Result<()> {
     let id = next.fetch_add(1, Ordering::Relaxed);
     let body = body_of(db, wait, id)?;
@@ -152,6 +156,7 @@ fn body_of(db: &Connection, wait: &Wait, id: i64) -> rusqlite::Result<i64> {
     Ok(id)
 }
 
+/// Ends a message, and its body with the last of its messages.
 pub fn ack(db: &Connection, queue: i64, tag: u64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM message WHERE queue = ?1 AND id = ?2 RETURNING body";
     let body = db.prepare_cached(sql)?.query_row([queue, tag.cast_signed()], |row| row.get(0)).optional()?;
@@ -249,6 +254,7 @@ fn take_free(
     rows.filter(|row| row.as_ref().map_or(true, |head| !held.contains(&head.id.cast_unsigned()))).take(room).collect()
 }
 
+/// How the queues stand.
 pub fn depths(db: &Connection, now: i64) -> rusqlite::Result<Vec<Depth>> {
     let sql = "SELECT name, messages,
                    (SELECT count(*) FROM message INDEXED BY message_due
@@ -283,10 +289,12 @@ pub fn rename(db: &Connection, from: &str, to: &str) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
+/// Lets nothing more into a queue.
 pub fn unbind(db: &Connection, queue: i64) -> rusqlite::Result<()> {
     db.execute("UPDATE queue SET bound = 0 WHERE id = ?1", [queue]).map(drop)
 }
 
+/// Removes at most `limit` messages of a queue; how many.
 pub fn remove_some(db: &Connection, queue: i64, limit: usize) -> rusqlite::Result<u64> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = "DELETE FROM message WHERE queue = ?1 AND id IN (

@@ -34,7 +34,7 @@ impl Picked {
             page.comment(1, &format!("{}: {}", manifest.title, manifest.about));
             page.line(1, &format!("my-{}:", kind.name));
             page.line(2, &format!("{}:", kind.name));
-            page.fields(3, kind.fields);
+            page.fields(3, kind.name, kind.fields);
         }
         if !self.sinks.is_empty() {
             page.line(0, "\nsinks:");
@@ -43,7 +43,7 @@ impl Picked {
             page.comment(1, &format!("{}: {}", manifest.title, manifest.about));
             page.line(1, &format!("my-{}:", kind.name));
             page.line(2, &format!("{}:", kind.name));
-            page.fields(3, kind.fields);
+            page.fields(3, kind.name, kind.fields);
         }
         self.routes(&mut page);
         page.text
@@ -62,7 +62,7 @@ impl Picked {
             seen.push(manifest.name);
             page.line(1, &format!("my-{}:", manifest.name));
             page.line(2, &format!("{}:", manifest.name));
-            page.fields(3, account.fields);
+            page.fields(3, manifest.name, account.fields);
         }
     }
 
@@ -98,8 +98,9 @@ fn route(page: &mut Page, source: &SourceKind, sink: &SinkKind) {
     page.line(2, "do: create");
     page.comment(2, "The record: each value is a template over `id`, `type`, `subject`, `time` and `data`.");
     page.line(2, "map:");
-    page.line(3, "id: \"{{ id }}\"");
-    page.line(3, "text: \"{{ type }} {{ subject | default('') }}\"");
+    // A sink that is told its fields starts with this one.
+    let is_typed = sink.fields.iter().any(|field| field.name == "fields");
+    page.line(3, if is_typed { "id: \"{{ id }}\"" } else { "text: \"{{ type }} {{ subject | default('') }}\"" });
 }
 
 struct Page {
@@ -125,11 +126,11 @@ impl Page {
         self.line(depth, &line);
     }
 
-    /// The fields of a mapping: those that must be there, and the others as comments.
-    fn fields(&mut self, depth: usize, fields: &[Field]) {
+    /// The fields of a kind: those that must be there, and the others as comments.
+    fn fields(&mut self, depth: usize, of: &str, fields: &[Field]) {
         for field in fields.iter().filter(|field| !matches!(field.need, Need::NotYet(_))) {
             self.comment(depth, field.doc);
-            let value = value(field);
+            let value = value(of, field);
             match field.need {
                 Need::Required => self.line(depth, &format!("{}: {value}", field.name)),
                 _ => self.line(depth, &format!("# {}: {value}", field.name)),
@@ -139,18 +140,21 @@ impl Page {
 }
 
 /// A value to start from: the default, or what is to be filled in, in one line.
-fn value(field: &Field) -> String {
+fn value(of: &str, field: &Field) -> String {
     match field.need {
         Need::Default(text) if text.contains(['"', '\'', '#', '{', '[', ':']) || text.is_empty() => format!("{text:?}"),
         Need::Default(text) => text.to_owned(),
-        _ => blank(field.name, &field.kind),
+        _ => blank(of, field.name, &field.kind),
     }
 }
 
-fn blank(name: &str, kind: &Kind) -> String {
+fn blank(of: &str, name: &str, kind: &Kind) -> String {
     match kind {
         Kind::Text | Kind::Path | Kind::Any => BLANK.to_owned(),
-        Kind::Secret => format!("\"${{{}}}\"", name.to_uppercase().replace('-', "_")),
+        Kind::Secret => {
+            let one = name.strip_suffix('s').unwrap_or(name);
+            format!("\"${{{}}}\"", format!("{of}_{one}").to_uppercase().replace('-', "_"))
+        }
         Kind::Boolean => "false".to_owned(),
         Kind::Integer { min, .. } => min.to_string(),
         Kind::Number { min, .. } => min.to_string(),
@@ -160,21 +164,22 @@ fn blank(name: &str, kind: &Kind) -> String {
         Kind::Zone => "Asia/Seoul".to_owned(),
         Kind::Address => "127.0.0.1:8081".to_owned(),
         Kind::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
-        Kind::Template => "\"{{ body.id }}\"".to_owned(),
+        Kind::Template => format!("\"{{{{ body.{name} }}}}\""),
         Kind::Expression => "\"true\"".to_owned(),
         Kind::Mapping => "{ id: \"{{ id }}\" }".to_owned(),
         Kind::Account(vendor) => format!("my-{vendor}"),
-        Kind::List(of) => format!("[{}]", blank(name, of)),
-        Kind::Map(of) => format!("{{ id: {} }}", blank(name, of)),
+        Kind::List(each) => format!("[{}]", blank(of, name, each)),
+        Kind::Map(each) => format!("{{ id: {} }}", blank(of, name, each)),
         Kind::Object(fields) => {
-            let required = fields.iter().filter(|field| field.need == Need::Required);
-            let required: Vec<String> = required.map(|f| format!("{}: {}", f.name, blank(f.name, &f.kind))).collect();
-            if required.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", required.join(", ")) }
+            let known = fields.iter().filter(|field| !matches!(field.need, Need::NotYet(_)));
+            let required: Vec<&Field> = known.clone().filter(|field| field.need == Need::Required).collect();
+            let shown = if required.is_empty() { known.collect() } else { required };
+            let shown: Vec<String> = shown.iter().map(|f| format!("{}: {}", f.name, value(of, f))).collect();
+            format!("{{ {} }}", shown.join(", "))
         }
-        Kind::OneOf(fields) => fields
-            .first()
-            .map(|field| format!("{{ {}: {} }}", field.name, blank(field.name, &field.kind)))
-            .unwrap_or_default(),
-        Kind::Either(kinds) => kinds.first().map(|kind| blank(name, kind)).unwrap_or_default(),
+        Kind::OneOf(fields) => {
+            fields.first().map(|field| format!("{{ {}: {} }}", field.name, value(of, field))).unwrap_or_default()
+        }
+        Kind::Either(kinds) => kinds.first().map(|kind| blank(of, name, kind)).unwrap_or_default(),
     }
 }

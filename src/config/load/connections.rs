@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{Known, Loader, names, without};
 use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
-use crate::config::suggest::did_you_mean;
+use crate::config::suggest::{did_you_mean, shown};
 use crate::connectors::{Limits, Manifest, SinkKind, SourceKind, SourceRole};
 use crate::settings::{Fault, Key, Node, NodeValue, Settings};
 
@@ -58,7 +58,7 @@ impl Loader<'_> {
             let hint = did_you_mean(&word.name, kinds.iter().map(|(name, _)| *name));
             self.checker
                 .faults
-                .push(Fault::new(word.spot, format!("there is no kind of {what} `{}`{hint}", word.name)));
+                .push(Fault::new(word.spot, format!("there is no kind of {what} `{}`{hint}", shown(&word.name))));
         }
         found.map(|(_, kind)| (*kind, node))
     }
@@ -86,7 +86,7 @@ impl Loader<'_> {
         let common = Settings::new(&node, fields::ACCOUNT);
         let url = common.text("url").or(kind.url).unwrap_or_default().trim_end_matches('/').to_owned();
         let limits = limits(common.get("limits"), kind.limits);
-        let zone = common.text("time_zone").and_then(|name| TimeZone::get(name).ok());
+        let zone = common.text("time_zone").or(kind.zone).and_then(|name| TimeZone::get(name).ok());
         let zone = zone.unwrap_or_else(|| self.zone.clone());
         let node = without(node, &[fields::ACCOUNT], kind.fields);
         let faults = (kind.check)(&Settings::new(&node, kind.fields));
@@ -180,10 +180,13 @@ impl Loader<'_> {
         let sink =
             SinkConfig { name: key.name.clone(), spot: key.spot, kind, manifest, node, account, limits, was, enabled };
         let account = sink.named_account().map(|name| accounts.get(name));
-        if !matches!(account, Some(None))
-            && let Err(faults) = self.workshop().sink(&sink, account.flatten())
-        {
-            self.checker.faults.extend(faults);
+        if !matches!(account, Some(None)) {
+            match self.workshop().sink(&sink, account.flatten()) {
+                Ok(built) => {
+                    self.built.insert(sink.name.clone(), built);
+                }
+                Err(faults) => self.checker.faults.extend(faults),
+            }
         }
         Some(sink)
     }

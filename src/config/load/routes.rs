@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Known, Loader};
+use crate::broker::matches;
 use crate::config::fields;
 use crate::config::model::{Action, CaseConfig, RequestConfig, RetryConfig, RouteConfig};
-use crate::config::names::{is_type_pattern, matches};
+use crate::config::names::is_type_pattern;
 use crate::connectors::{OnDoubt, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Fault, Key, Node, NodeValue, Settings, Spot};
@@ -37,6 +38,13 @@ impl Action {
     }
 }
 
+/// Where a route goes: the sink's name, and its kind if there is such a sink.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    name: &'a str,
+    kind: Option<&'static SinkKind>,
+}
+
 impl Loader<'_> {
     pub(super) fn routes(&mut self, section: Option<Node>, known: &Known) -> Vec<RouteConfig> {
         let entries = self.named(section, "routes");
@@ -59,7 +67,7 @@ impl Loader<'_> {
         if let Some(node) = route.get("to").filter(|_| !to.is_empty()) {
             self.must_be_known(node, to, "sink", &known.sinks_names);
         }
-        let cases = self.cases(&key, &route, kind);
+        let cases = self.cases(&key, &route, Target { name: to, kind });
         let types = self.types(route.get("types"));
         let retry = self.retry(&route);
         if self.count() > before {
@@ -115,13 +123,13 @@ impl Loader<'_> {
         Some(items.iter().filter_map(Node::text).map(str::to_owned).collect())
     }
 
-    fn cases(&mut self, key: &Key, route: &Settings<'_>, kind: Option<&'static SinkKind>) -> Vec<CaseConfig> {
+    fn cases(&mut self, key: &Key, route: &Settings<'_>, to: Target<'_>) -> Vec<CaseConfig> {
         let Some(list) = route.get("cases") else {
             if route.get("do").is_none() {
                 let message = format!("route `{}` needs `do`, or `cases` with a `do` each", key.name);
                 self.checker.faults.push(Fault::new(key.spot, message));
             }
-            let case = self.case(route, route.spot("do"), kind, false);
+            let case = self.case(route, route.spot("do"), to, false);
             self.check_links(route, &[(route.spot("do"), case.as_ref().map(|case| case.action))]);
             return case.into_iter().collect();
         };
@@ -141,7 +149,7 @@ impl Loader<'_> {
                 self.warnings.push(Fault::new(node.spot, message));
             }
             all_taken |= settings.get("types").is_none() && settings.get("when").is_none();
-            let case = self.case(&settings, settings.spot("do"), kind, true);
+            let case = self.case(&settings, settings.spot("do"), to, true);
             let action = settings.text("do").and_then(Action::parse);
             actions.push((settings.spot("do"), action));
             cases.extend(case);
@@ -151,27 +159,32 @@ impl Loader<'_> {
     }
 
     /// One case; a plain route is one itself.
-    fn case(
-        &mut self,
-        settings: &Settings<'_>,
-        spot: Spot,
-        kind: Option<&'static SinkKind>,
-        is_case: bool,
-    ) -> Option<CaseConfig> {
+    fn case(&mut self, settings: &Settings<'_>, spot: Spot, to: Target<'_>, is_case: bool) -> Option<CaseConfig> {
         let types = if is_case { self.types(settings.get("types")) } else { None };
         let action = Action::parse(settings.text("do")?)?;
-        if let Some(kind) = kind {
+        if let Some(kind) = to.kind {
             self.check_verbs(kind, action, spot);
         }
+        self.check_fields(to, settings.get("map"));
         if settings.get("map").is_none() && action != Action::Delete {
             let message = format!("`do: {}` needs a `map`: the record's fields", action.name());
             self.checker.faults.push(Fault::new(spot, message));
         }
-        let request = self.request(settings, action, spot, kind);
+        let request = self.request(settings, action, spot, to.kind);
         let empty = Node { spot, value: NodeValue::Map(Vec::new()) };
         let map = Mapping::compile(settings.get("map").unwrap_or(&empty)).ok()?;
         let when = if is_case { compiled(settings.get("when"), Expression::compile) } else { None };
         Some(CaseConfig { types, when, action, map, request })
+    }
+
+    /// What the sink says of the names in a map.
+    fn check_fields(&mut self, to: Target<'_>, map: Option<&Node>) {
+        let Some(sink) = self.built.get(to.name) else { return };
+        for (key, _) in map.map(Node::entries).unwrap_or_default() {
+            if let Err(why) = sink.takes(&key.name) {
+                self.checker.faults.push(Fault::new(key.spot, format!("`{}`: {why}", key.name)));
+            }
+        }
     }
 
     fn check_verbs(&mut self, kind: &'static SinkKind, action: Action, spot: Spot) {

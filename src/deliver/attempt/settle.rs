@@ -3,7 +3,7 @@
 use super::{
     Arc, Attempt, BEHIND_DOUBT, Call, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link,
     LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, Suspension,
-    Timestamp, Verb, schedule,
+    Timestamp, Verb, first_retry, schedule,
 };
 
 impl Attempt {
@@ -29,7 +29,7 @@ impl Attempt {
                 };
                 let now = self.services.clock.now();
                 // Nothing took effect: the same attempt is made again, by whoever receives the message then.
-                let entry = self.waiting(self.job.message.attempt, now, self.first_retry(standing, now));
+                let entry = waiting(self.job.message.attempt, now, first_retry(standing, now));
                 self.settle(self.settlement(entry)).await?;
                 self.suspend(what, &name, why, until).await;
                 Err(Flow::Halted)
@@ -51,14 +51,14 @@ impl Attempt {
     ) -> Early<()> {
         let now = self.services.clock.now();
         let retry = &self.plan.route().retry;
-        let first = self.first_retry(standing, now).unwrap_or(now);
+        let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
             return self.give_up(standing, DeadClass::Exhausted, why, Some(call)).await;
         }
         let attempt = self.job.message.attempt;
         let due = add(now, schedule::delay(retry, attempt, after));
-        let mut settlement = self.settlement(self.waiting(attempt, due, Some(first)));
+        let mut settlement = self.settlement(waiting(attempt, due, Some(first)));
         settlement.refund = unsent.then(|| self.plan.to.gate.charge(now));
         self.settle(settlement).await?;
         self.insist("wait", || {
@@ -81,7 +81,7 @@ impl Attempt {
         };
         let attempt = self.job.message.attempt;
         let first = standing.entry.as_ref().and_then(|entry| entry.first_retry);
-        self.settle(self.settlement(self.waiting(attempt, due, first))).await?;
+        self.settle(self.settlement(waiting(attempt, due, first))).await?;
         if standing.entry.is_none() {
             let why = format!("{other} of the same subject comes first");
             self.journal(Step::Waiting { attempt, until: due, why });
@@ -170,11 +170,6 @@ impl Attempt {
             progress: Progress::Done { ending: ending.to_owned() },
             first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as one of the ledger's lines beside `done`")]
-    fn waiting(&self, attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
-        LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
     }
 
     fn settlement(&self, entry: LedgerEntry) -> Settlement {
@@ -273,6 +268,10 @@ impl Attempt {
             step,
         }));
     }
+}
+
+fn waiting(attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
+    LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
 }
 
 fn add(now: Timestamp, by: Duration) -> Timestamp {

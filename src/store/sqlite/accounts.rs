@@ -21,11 +21,13 @@ pub fn suspend(db: &Connection, new: &Suspension) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
+/// True if it was suspended.
 pub fn resume(db: &Connection, scope: Scope, name: &str) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM suspension WHERE scope = ?1 AND name = ?2";
     Ok(db.prepare_cached(sql)?.execute(params![word(scope)?, name])? == 1)
 }
 
+/// Everything that is suspended, since when first.
 pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
     let sql = "SELECT scope, name, why, since, until FROM suspension ORDER BY since, scope, name";
     let mut statement = db.prepare_cached(sql)?;
@@ -41,22 +43,26 @@ pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
     rows.collect()
 }
 
+/// Sets the calls of a month.
 pub fn set_used(db: &Connection, account: &str, month: &str, used: u64) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO quota (account, month, used) VALUES (?1, ?2, ?3)";
     db.prepare_cached(sql)?.execute(params![account, month, i64::try_from(used).unwrap_or(i64::MAX)]).map(drop)
 }
 
+/// A value kept under a name.
 pub fn fact(db: &Connection, name: &str) -> rusqlite::Result<Option<Value>> {
     let sql = "SELECT value FROM fact WHERE name = ?1";
     let text = db.prepare_cached(sql)?.query_row([name], |row| row.get::<_, String>(0)).optional()?;
     text.map(|text| parse(&text)).transpose()
 }
 
+/// Keeps a value under a name.
 pub fn set_fact(db: &Connection, name: &str, value: &Value) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![name, json(value)?]).map(drop)
 }
 
+/// The next replay generation.
 pub fn next_generation(db: &Connection) -> rusqlite::Result<u32> {
     db.prepare_cached("UPDATE generation SET last = last + 1 RETURNING last")?.query_row([], |row| row.get(0))
 }

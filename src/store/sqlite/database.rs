@@ -1,6 +1,7 @@
 //! A SQLite file: one thread writes, a few connections read.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,6 +26,7 @@ pub struct Database {
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Database {
@@ -41,9 +43,11 @@ impl Database {
         schema::migrate(&db, path, migrations)?;
         let (sender, receiver) = mpsc::channel(QUEUED);
         let file = path.to_owned();
+        let commits = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&commits);
         let writer = std::thread::Builder::new()
             .name("dari-writer".into())
-            .spawn(move || writer::run(db, &file, receiver, lock))
+            .spawn(move || writer::run(db, &file, receiver, &counted, lock))
             .map_err(|e| fail(e.to_string()))?;
         Ok(Self {
             path: path.to_owned(),
@@ -51,7 +55,13 @@ impl Database {
             writer: Mutex::new(Some(writer)),
             readers: Arc::new(Semaphore::new(READERS)),
             idle: Arc::default(),
+            commits,
         })
+    }
+
+    /// How many transactions were written since the start.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Where the file is.
@@ -59,7 +69,8 @@ impl Database {
         &self.path
     }
 
-    /// Writes: durable when it returns. Many callers share one transaction; an error undoes this one's work alone.
+    /// Writes: durable when it returns. Many callers share one transaction; an error undoes this one's work alone. For
+    /// that, `work` may be undone and run again.
     /// Once it waits for the writer it is done even if the caller stops waiting for the answer.
     ///
     /// # Errors
@@ -67,7 +78,7 @@ impl Database {
     pub async fn write<T, W>(&self, doing: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.write_then(doing, work, |_| ()).await
     }
@@ -80,12 +91,12 @@ impl Database {
     pub async fn write_then<T, W, N>(&self, doing: &'static str, work: W, then: N) -> Result<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
         let commands = lock(&self.commands).clone().ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let write = Write { work: Some(work), then, done: None, reply };
+        let write = Write { work, then, done: None, reply };
         commands.send(Box::new(write)).await.map_err(|_| StoreError::Closed)?;
         drop(commands);
         answer.await.map_err(|_| StoreError::Closed)?.map_err(|why| StoreError::Failed { doing, why })
@@ -98,11 +109,11 @@ impl Database {
     pub fn write_blocking<T, W>(&self, doing: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let commands = lock(&self.commands).clone().ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let write = Write { work: Some(work), then: |_: &T| (), done: None, reply };
+        let write = Write { work, then: |_: &T| (), done: None, reply };
         commands.blocking_send(Box::new(write)).map_err(|_| StoreError::Closed)?;
         drop(commands);
         answer.blocking_recv().map_err(|_| StoreError::Closed)?.map_err(|why| StoreError::Failed { doing, why })
@@ -187,7 +198,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A write and who waits for it.
 struct Write<T, W, N> {
-    work: Option<W>,
+    work: W,
     then: N,
     done: Option<rusqlite::Result<T>>,
     reply: oneshot::Sender<std::result::Result<T, String>>,
@@ -196,11 +207,11 @@ struct Write<T, W, N> {
 impl<T, W, N> Command for Write<T, W, N>
 where
     T: Send,
-    W: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    W: FnMut(&Connection) -> rusqlite::Result<T> + Send,
     N: FnOnce(&T) + Send,
 {
     fn run(&mut self, db: &Connection) -> bool {
-        self.done = self.work.take().map(|work| work(db));
+        self.done = Some((self.work)(db));
         matches!(self.done, Some(Ok(_)))
     }
 

@@ -59,6 +59,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found { route: row.get("number")?, key: row.get("key")?, stored: StoredDead { id: row.get("id")?, letter } })
 }
 
+/// Lists letters, oldest first.
 pub fn list(db: &Connection, filter: &DeadFilter) -> rusqlite::Result<Vec<StoredDead>> {
     let sql = format!(
         "{COLUMNS} WHERE dead.id > ?1 AND (?2 IS NULL OR owner.name = ?2) AND (?3 IS NULL OR class = ?3)
@@ -75,10 +76,12 @@ fn find(db: &Connection, id: i64) -> rusqlite::Result<Option<Found>> {
     db.prepare_cached(&format!("{COLUMNS} WHERE dead.id = ?1"))?.query_row([id], read).optional()
 }
 
+/// One letter.
 pub fn get(db: &Connection, id: i64) -> rusqlite::Result<Option<StoredDead>> {
     Ok(find(db, id)?.map(|found| found.stored))
 }
 
+/// How many letters there are, by route and class.
 pub fn counts(db: &Connection) -> rusqlite::Result<Vec<(String, DeadClass, u64)>> {
     let sql = "SELECT owner.name, class, count(*) FROM dead JOIN owner ON owner.id = route
                GROUP BY owner.name, class ORDER BY owner.name, class";
@@ -92,19 +95,22 @@ fn remove(db: &Connection, id: i64) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id]).map(drop)
 }
 
+/// Drops a letter and ends its delivery if it was held. False if there is none.
 pub fn drop_letter(db: &Connection, id: i64) -> rusqlite::Result<bool> {
     let Some(found) = find(db, id)? else { return Ok(false) };
+    out_of_doubt(db, &found)?;
     deliveries::end_held(db, found.route, &found.key, "dropped")?;
     remove(db, id)?;
     Ok(true)
 }
 
-pub fn mark_delivered(db: &Connection, id: i64, remote_id: Option<String>) -> rusqlite::Result<bool> {
+/// Ends a held delivery as if its call had worked. False if it is not held.
+pub fn mark_delivered(db: &Connection, id: i64, remote_id: Option<&str>) -> rusqlite::Result<bool> {
     let Some(found) = find(db, id)? else { return Ok(false) };
     let Some((key, verb, before)) = deliveries::held_link(db, found.route, &found.key)? else { return Ok(false) };
     let event = &found.stored.letter.event;
     let link = Link {
-        remote_id: remote_id.or_else(|| before.and_then(|link| link.remote_id)),
+        remote_id: remote_id.map(str::to_owned).or_else(|| before.and_then(|link| link.remote_id)),
         version: event.version,
         received: event.received,
         state: if verb == "delete" { LinkState::Deleted } else { LinkState::Linked },
@@ -120,24 +126,22 @@ pub fn retry_held(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<
     let Some(found) = find(db, id)?.filter(|found| found.stored.letter.class == DeadClass::Held) else {
         return Ok(false);
     };
-    // A record that a create may have made is not there for the next attempt: else an `upsert` would update nothing.
-    if let Some((key, verb, Some(link))) = deliveries::held_link(db, found.route, &found.key)?
-        && verb == "create"
-    {
-        deliveries::write_link(db, &key, &Link { remote_id: None, ..link })?;
-    }
+    out_of_doubt(db, &found)?;
     deliveries::reopen(db, found.route, &found.key, now)?;
     Ok(true)
+}
+
+/// A person said that the call in doubt had no effect: the record is as it was before it.
+fn out_of_doubt(db: &Connection, found: &Found) -> rusqlite::Result<()> {
+    let Some((key, verb, Some(link))) = deliveries::held_link(db, found.route, &found.key)? else { return Ok(()) };
+    if link.state != LinkState::InDoubt {
+        return Ok(());
+    }
+    let state = if verb == "create" { LinkState::Deleted } else { LinkState::Linked };
+    deliveries::write_link(db, &key, &Link { state, ..link })
 }
 
 /// Removes a letter and nothing else, unless it was written anew.
 pub fn forget(db: &Connection, id: i64, at: Timestamp) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM dead WHERE id = ?1 AND at = ?2")?.execute(params![id, micros(at)]).map(drop)
-}
-
-pub fn take(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<Option<StoredDead>> {
-    let Some(found) = find(db, id)? else { return Ok(None) };
-    deliveries::reopen(db, found.route, &found.key, now)?;
-    remove(db, id)?;
-    Ok(Some(found.stored))
 }

@@ -18,6 +18,7 @@ pub fn delivery_key(delivery: &DeliveryKey) -> [u8; 16] {
 /// The number of `state` for an ended delivery; lower ones are unfinished.
 const DONE: i64 = 3;
 
+/// All that is known before an attempt.
 pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standing> {
     let route = owner(db, &question.delivery.route)?;
     let entry = match route {
@@ -35,6 +36,7 @@ pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standi
     Ok(Standing { entry, repeats, link, ahead })
 }
 
+/// The ledger's line of a delivery.
 pub fn entry(db: &Connection, delivery: &DeliveryKey, now: Timestamp) -> rusqlite::Result<Option<LedgerEntry>> {
     match owner(db, &delivery.route)? {
         Some(route) => live_entry(db, route, &delivery_key(delivery), now),
@@ -120,6 +122,7 @@ fn ahead(db: &Connection, of: i64, route: Option<i64>, question: &Question) -> r
         .optional()
 }
 
+/// Writes an intent and charges its call, or neither.
 pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Result<Begun> {
     if let Some(used) = intent.charge.as_ref().map(|charge| used_up(db, charge)).transpose()?.flatten() {
         return Ok(Begun::UsedUp { used });
@@ -153,6 +156,7 @@ fn used_up(db: &Connection, charge: &Charge) -> rusqlite::Result<Option<u64>> {
     Ok((used >= limit).then_some(used))
 }
 
+/// The calls an account has made in a month.
 pub fn used(db: &Connection, account: &str, month: &str) -> rusqlite::Result<u64> {
     let sql = "SELECT used FROM quota WHERE account = ?1 AND month = ?2";
     let used = db.prepare_cached(sql)?.query_row([account, month], |row| row.get::<_, i64>(0)).optional()?;
@@ -165,6 +169,7 @@ fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlite::Result<(
     db.prepare_cached(sql)?.execute(params![charge.account, charge.month, calls]).map(drop)
 }
 
+/// Writes how a delivery goes on, with link, refund and dead letter.
 pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
     let route = owner_or_new(db, &settlement.delivery.route)?;
     let key = delivery_key(&settlement.delivery);
@@ -262,6 +267,7 @@ impl Line<'_> {
     }
 }
 
+/// Writes a link.
 pub fn write_link(db: &Connection, key: &LinkKey, link: &Link) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO link (owner, key, remote_id, version, clock, process, state)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -293,6 +299,7 @@ pub fn held_link(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<Op
     Ok(Some((of, verb, link)))
 }
 
+/// Sets the ledger's attempt.
 pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET attempt = ?3 WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1)";
     db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery), attempt]).map(drop)
@@ -316,6 +323,7 @@ pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqli
     db.prepare_cached(sql)?.execute(params![route, key]).map(drop)
 }
 
+/// Forgets ended deliveries, and the bodies of deliveries that are forgotten.
 pub fn expire(db: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<usize> {
     let (now, limit) = (micros(now), i64::try_from(limit).unwrap_or(i64::MAX));
     let sql = "DELETE FROM ledger WHERE (route, key) IN (
@@ -329,6 +337,7 @@ pub fn expire(db: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result
     Ok(forgotten)
 }
 
+/// How many records a route's links point to.
 pub fn link_count(db: &Connection, of: &str) -> rusqlite::Result<u64> {
     let sql = "SELECT count(*) FROM link WHERE state <> 'deleted' AND owner = (SELECT id FROM owner WHERE name = ?1)";
     db.prepare_cached(sql)?.query_row([of], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
@@ -342,6 +351,7 @@ pub fn forget_route(db: &Connection, name: &str) -> rusqlite::Result<u64> {
     db.execute("DELETE FROM link WHERE owner = ?1", [id]).map(|links| links as u64)
 }
 
+/// Gives all that is known of a route to another name.
 pub fn rename_route(db: &Connection, from: &str, to: &str) -> rusqlite::Result<()> {
     let Some(old) = owner(db, from)? else { return Ok(()) };
     db.execute("UPDATE OR IGNORE suspension SET name = ?2 WHERE scope = 'route' AND name = ?1", [from, to])?;

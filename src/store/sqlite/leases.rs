@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::codec::{json, micros, parse};
 use crate::store::Fence;
 
+/// Takes or renews a lease; `None` while another has it.
 pub fn take(db: &Connection, name: &str, owner: &str, ttl_ms: u64, now: Timestamp) -> rusqlite::Result<Option<Fence>> {
     let ttl = SignedDuration::from_millis(i64::try_from(ttl_ms).unwrap_or(i64::MAX));
     let expires = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
@@ -23,11 +24,13 @@ pub fn take(db: &Connection, name: &str, owner: &str, ttl_ms: u64, now: Timestam
     Ok(token.map(|token| Fence { name: name.to_owned(), token }))
 }
 
+/// Gives a lease back, if it is still the own one.
 pub fn release(db: &Connection, fence: &Fence) -> rusqlite::Result<()> {
     let sql = "UPDATE lease SET owner = NULL, expires = 0 WHERE name = ?1 AND token = ?2";
     db.prepare_cached(sql)?.execute(params![fence.name, fence.token]).map(drop)
 }
 
+/// A source's cursor.
 pub fn cursor(db: &Connection, source: &str) -> rusqlite::Result<Option<Value>> {
     let sql = "SELECT value FROM cursor WHERE source = ?1";
     let text = db.prepare_cached(sql)?.query_row([source], |row| row.get::<_, String>(0)).optional()?;
@@ -42,6 +45,7 @@ pub fn commit_cursor(db: &Connection, source: &str, fence: &Fence, cursor: &Valu
     Ok(written == 1)
 }
 
+/// Moves or forgets a source's cursor.
 pub fn rename_cursor(db: &Connection, from: &str, to: Option<&str>) -> rusqlite::Result<()> {
     match to {
         Some(to) => db.execute("UPDATE OR REPLACE cursor SET source = ?2 WHERE source = ?1", [from, to]),

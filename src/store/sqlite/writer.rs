@@ -4,6 +4,7 @@
 //! would only add delay.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ const READERS: Duration = Duration::from_millis(100);
 /// A closure in a box rather than one enum of all commands: the store and the broker share this queue and its
 /// commits, and neither is to know the other's commands.
 pub trait Command: Send {
-    /// Does it within a savepoint; false: it failed, and what it did is to be undone. It keeps the reason itself.
+    /// Does it, and again if the first time was undone because another command of the batch failed. False: it failed,
+    /// and what it did is to be undone. It keeps the reason itself.
     fn run(&mut self, db: &Connection) -> bool;
 
     /// Answers: after the commit, or with what made the whole batch fail.
@@ -37,11 +39,18 @@ pub trait Command: Send {
 /// Runs commands until every sender is gone, then leaves the file with an empty log.
 ///
 /// The lock goes last: whoever gets it next finds the file closed.
-pub fn run(db: Connection, path: &Path, mut commands: mpsc::Receiver<Box<dyn Command>>, lock: Lock) {
+pub fn run(
+    db: Connection,
+    path: &Path,
+    mut commands: mpsc::Receiver<Box<dyn Command>>,
+    commits: &AtomicU64,
+    lock: Lock,
+) {
     let mut log = Log::new(path);
     let mut batch = Vec::with_capacity(BATCH);
     while commands.blocking_recv_many(&mut batch, BATCH) > 0 {
         let committed = commit(&db, &mut batch);
+        commits.fetch_add(1, Ordering::Relaxed);
         let committed = committed.as_ref().map(|&()| ()).map_err(String::as_str);
         for command in batch.drain(..) {
             command.answer(committed);
@@ -53,8 +62,35 @@ pub fn run(db: Connection, path: &Path, mut commands: mpsc::Receiver<Box<dyn Com
     drop(lock);
 }
 
+/// Why a transaction came to nothing.
+enum Undone {
+    /// A command failed, and there was no savepoint to go back to.
+    Command,
+    /// The database said no, in its words.
+    Database(String),
+}
+
+impl From<rusqlite::Error> for Undone {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Database(e.to_string())
+    }
+}
+
+/// A savepoint for each command makes SQLite copy every page that the command touches, which costs more than the
+/// command. Commands seldom fail, so they are run without, and all of them again with savepoints if one did fail.
 fn commit(db: &Connection, batch: &mut [Box<dyn Command>]) -> Result<(), String> {
-    let done = transact(db, batch);
+    let done = match transact(db, batch, false) {
+        Err(Undone::Command) => transact(db, batch, true),
+        done => done,
+    };
+    done.map_err(|undone| match undone {
+        Undone::Database(why) => why,
+        Undone::Command => "undone because a command beside this one failed on the disk".into(),
+    })
+}
+
+fn transact(db: &Connection, batch: &mut [Box<dyn Command>], savepoints: bool) -> Result<(), Undone> {
+    let done = run_all(db, batch, savepoints);
     if done.is_err()
         && !db.is_autocommit()
         && let Err(e) = execute(db, "ROLLBACK")
@@ -64,21 +100,24 @@ fn commit(db: &Connection, batch: &mut [Box<dyn Command>]) -> Result<(), String>
     done
 }
 
-fn transact(db: &Connection, batch: &mut [Box<dyn Command>]) -> Result<(), String> {
-    let words = |e: rusqlite::Error| e.to_string();
-    execute(db, "BEGIN IMMEDIATE").map_err(words)?;
+fn run_all(db: &Connection, batch: &mut [Box<dyn Command>], savepoints: bool) -> Result<(), Undone> {
+    execute(db, "BEGIN IMMEDIATE")?;
     for command in batch {
-        execute(db, "SAVEPOINT command").map_err(words)?;
+        if savepoints {
+            execute(db, "SAVEPOINT command")?;
+        }
         if !command.run(db) {
             // A full or failing disk makes SQLite undo the whole transaction by itself.
-            if db.is_autocommit() {
-                return Err("the transaction was undone because a command beside this one failed on the disk".into());
+            if !savepoints || db.is_autocommit() {
+                return Err(Undone::Command);
             }
-            execute(db, "ROLLBACK TO command").map_err(words)?;
+            execute(db, "ROLLBACK TO command")?;
         }
-        execute(db, "RELEASE command").map_err(words)?;
+        if savepoints {
+            execute(db, "RELEASE command")?;
+        }
     }
-    execute(db, "COMMIT").map_err(words)
+    Ok(execute(db, "COMMIT")?)
 }
 
 fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {

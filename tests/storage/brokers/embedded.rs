@@ -167,3 +167,8 @@ async fn a_queue_has_one_consumer() {
     drop(first);
     parts.broker.consume("r", 1).await.expect("the first is gone");
 }
+
+#[tokio::test]
+async fn a_renamed_queue_keeps_its_messages() {
+    super::a_renamed_queue_keeps_its_messages(rig()).await;
+}

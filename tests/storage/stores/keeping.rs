@@ -131,3 +131,14 @@ pub async fn a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge(rig: Rig
     assert!(rig.standing(&moved).await.entry.is_some());
     rig.store.rename_route("nobody", "renamed").await.expect("nothing to rename is no error");
 }
+
+pub async fn a_forgotten_route_knows_nothing(rig: Rig) {
+    let case = rig.case("1", "k");
+    let mut settlement = rig.settlement(&case, super::done());
+    settlement.new_link = Some(linked("r-1", case.event.received));
+    rig.settle(settlement).await;
+    assert_eq!(rig.store.forget_route("route").await.expect("forgotten"), 1);
+    assert_eq!(rig.store.forget_route("unknown").await.expect("asked"), 0);
+    let standing = rig.standing(&case).await;
+    assert_eq!((standing.entry, standing.link), (None, None));
+}

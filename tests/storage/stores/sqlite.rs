@@ -110,11 +110,6 @@ async fn only_what_is_held_can_be_marked() {
 }
 
 #[tokio::test]
-async fn a_letter_taken_for_another_try_starts_over() {
-    deliveries::a_letter_taken_for_another_try_starts_over(rig()).await;
-}
-
-#[tokio::test]
 async fn p9_one_owner_has_a_lease_at_a_time() {
     keeping::p9_one_owner_has_a_lease_at_a_time(rig()).await;
 }
@@ -147,4 +142,14 @@ async fn a_renamed_route_keeps_what_it_knows() {
 #[tokio::test]
 async fn a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge() {
     keeping::a_route_renamed_onto_a_used_name_keeps_the_newer_knowledge(rig()).await;
+}
+
+#[tokio::test]
+async fn a_held_delivery_is_made_ready_before_its_letter_goes() {
+    deliveries::a_held_delivery_is_made_ready_before_its_letter_goes(rig()).await;
+}
+
+#[tokio::test]
+async fn a_forgotten_route_knows_nothing() {
+    keeping::a_forgotten_route_knows_nothing(rig()).await;
 }

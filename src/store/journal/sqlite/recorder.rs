@@ -45,6 +45,7 @@ struct Buffer {
 }
 
 impl Recorder {
+    /// Starts the thread.
     pub fn start(db: Arc<Database>) -> Result<Self> {
         let shared = Arc::<Shared>::default();
         let its = Arc::clone(&shared);
@@ -55,6 +56,7 @@ impl Recorder {
         Ok(Self { shared, thread: Some(thread) })
     }
 
+    /// Takes a record; drops and counts it when too many wait.
     pub fn record(&self, record: Record) {
         let mut buffer = self.shared.lock();
         if buffer.records.len() >= MOST {
@@ -71,6 +73,7 @@ impl Recorder {
         }
     }
 
+    /// Waits until all that was recorded is written.
     pub async fn flush(&self) -> Result<()> {
         let (done, wait) = oneshot::channel();
         self.shared.lock().flushes.push(done);
@@ -78,6 +81,7 @@ impl Recorder {
         wait.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// How many records were dropped.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }

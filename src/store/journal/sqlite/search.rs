@@ -9,6 +9,7 @@ use super::super::{Entry, EventFilter, Listed, Polled, Refused, Step};
 use crate::event::{Event, Payload};
 use crate::store::sqlite::{key, micros, parse, time, unreadable};
 
+/// Searches events.
 pub fn events(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Listed>> {
     let mut query = Query::default();
     query.equal("source", filter.source.as_ref());
@@ -95,6 +96,7 @@ fn endings(db: &Connection, key: &[u8]) -> rusqlite::Result<Vec<(String, String)
     Ok(all)
 }
 
+/// The steps of an event, in order.
 pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
     let sql = "SELECT at, route, step FROM step WHERE key = ?1 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
@@ -107,6 +109,7 @@ pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
     rows.collect()
 }
 
+/// Refused requests, newest first.
 pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite::Result<Vec<Refused>> {
     let sql = "SELECT at, source, status, why, peer, bytes FROM refused
                WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
@@ -124,6 +127,7 @@ pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite:
     rows.collect()
 }
 
+/// A source's polls, newest first.
 pub fn polled(db: &Connection, source: &str, limit: usize) -> rusqlite::Result<Vec<Polled>> {
     let sql = "SELECT at, source, events, note, failed, took_ms FROM polled
                WHERE source = ?1 ORDER BY id DESC LIMIT ?2";

@@ -10,6 +10,7 @@ use super::super::{Entry, Polled, Record, Refused, Step};
 use crate::event::{Event, Payload};
 use crate::store::sqlite::{json, key, micros};
 
+/// Writes events that are not there yet.
 pub fn events(db: &Connection, events: &[Arc<Event>], bodies: bool) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT OR IGNORE INTO event (key, id, source, type, subject, at, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -46,6 +47,7 @@ fn head(event: &Event) -> rusqlite::Result<String> {
     })
 }
 
+/// Writes a step, a refusal or a poll.
 pub fn record(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::Entry(entry) => step(db, entry),

@@ -1,0 +1,120 @@
+//! Every whole config that the documentation shows, and those under `deploy/`, pass the check as they stand.
+
+#![allow(clippy::expect_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dari::clock::Clock;
+use dari::connectors::client::Client;
+
+/// The first line of a fenced block that is a whole config.
+const MARK: &str = "# dari.yaml";
+
+/// Files that configs of the documentation refer to.
+const FILES: &[(&str, &str)] = &[("members.csv", "mail,slack\nkim@acme.kr,U012AB3CD\n")];
+
+/// A config and where it stands.
+struct Shown {
+    place: String,
+    text: String,
+}
+
+#[test]
+fn every_config_that_is_shown_is_sound() {
+    let mut configs: Vec<Shown> = documents().iter().flat_map(|file| fenced(file)).collect();
+    let in_docs = configs.len();
+    assert!(in_docs >= 8, "only {in_docs} configs were found in the documentation: is the mark still `{MARK}`?");
+    configs.push(whole("deploy/dari.yaml"));
+    let faults: Vec<String> = configs.iter().filter_map(faults).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for file in documents() {
+        let text = read(&file);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            let is_local = !path.is_empty() && !target.contains("://");
+            if is_local && !file.parent().is_some_and(|dir| dir.join(path).exists()) {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+}
+
+fn whole(name: &str) -> Shown {
+    Shown { place: name.to_owned(), text: read(&top().join(name)) }
+}
+
+/// The documents at the top and everything under `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
+    let mut folders = vec![top().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("docs/ is there") {
+            let path = entry.expect("an entry").path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "md" => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The configs in a document.
+fn fenced(file: &Path) -> Vec<Shown> {
+    let text = read(file);
+    let lines: Vec<&str> = text.lines().collect();
+    let starts = (0..lines.len()).filter(|&at| lines[at] == "```yaml" && lines.get(at + 1) == Some(&MARK));
+    let shown = |at: usize| {
+        let block: Vec<&str> = lines[at + 1..].iter().take_while(|line| **line != "```").copied().collect();
+        Shown { place: format!("{}:{}", file.display(), at + 2), text: block.join("\n") + "\n" }
+    };
+    starts.map(shown).collect()
+}
+
+/// What the check says of a config, on a machine that has its variables and files.
+fn faults(shown: &Shown) -> Option<String> {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, content) in FILES {
+        fs::write(dir.path().join(name), content).expect("a file");
+    }
+    // Absolute paths of secrets are made relative to the folder.
+    let text = shown.text.replace("${file:/", "${file:");
+    for name in text.split("${file:").skip(1).filter_map(|rest| rest.split('}').next()) {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, "dummy\n").expect("a file");
+    }
+    let file = dir.path().join("dari.yaml");
+    fs::write(&file, text).expect("a file");
+    let client = Client::new().expect("a client");
+    let loaded = dari::config::load(&file, &variable, &client, &Clock::system(0));
+    loaded.err().map(|faults| format!("{}\n{faults}\n", shown.place))
+}
+
+/// Any variable is there; its name tells of which shape.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of an environment")]
+fn variable(name: &str) -> Option<String> {
+    let value = match name.rsplit('_').next() {
+        Some("URL") => "https://receiver.example.com/events",
+        Some("WHSEC") => "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        _ => "dummy",
+    };
+    Some(value.to_owned())
+}
