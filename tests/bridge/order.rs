@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dari::connectors::{sandbox, walla};
 use dari::outcome::Scope;
+use dari::store::Store as _;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -215,7 +216,6 @@ routes: {{ news: {{ from: signup, to: out, do: create, map: {{ s: "{{{{ subject 
     bridge.stop().await;
     // The cursor is lost: everything is polled again.
     let store = dari::broker::embedded::Embedded::open(&world.dir.path().join("dari.db"), world.clock.clone()).unwrap();
-    use dari::store::Store as _;
     store.store.rename_cursor("signup", None).await.unwrap();
     store.close().await;
     drop(store);
@@ -223,9 +223,9 @@ routes: {{ news: {{ from: signup, to: out, do: create, map: {{ s: "{{{{ subject 
     let polled = bridge.until("a poll with events", async |op| {
         let polls = op.journal.polled("signup", 50).await.unwrap();
         let with_events = polls.iter().filter(|poll| poll.events > 0).map(|poll| poll.events).sum::<u64>();
-        (with_events as usize >= known * 2).then_some(with_events)
+        (with_events >= 2 * known as u64).then_some(with_events)
     });
-    assert_eq!(polled.await as usize, known * 2);
+    assert_eq!(polled.await, 2 * known as u64);
     bridge.drained("news").await;
     assert_eq!(receiver.count(), known, "each response once: {:#?}", receiver.calls());
     bridge.stop().await;
