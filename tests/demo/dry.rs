@@ -39,7 +39,7 @@ async fn submit(form: &Served, id: &str, name: &str) {
 }
 
 async fn received(erp: &Served) -> usize {
-    erp.state().await["received"].as_object().map_or(0, |all| all.len())
+    erp.state().await["received"].as_object().map_or(0, serde_json::Map::len)
 }
 
 /// Every file below a folder with its bytes.
