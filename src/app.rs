@@ -173,8 +173,10 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
-        let parts = open(&config, &clock).await?;
+        let mut parts = open(&config, &clock).await?;
         names::settle(&config, &*parts.store, &*parts.broker).await?;
+        // A route that has got another name is suspended under it.
+        parts.halts = Arc::new(Halts::load(Arc::clone(&parts.store), clock.clone()).await?);
         parts.broker.declare(bindings(&config)).await?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {

@@ -1,8 +1,10 @@
 //! Where the API listens: a socket beside the store for this machine's owner, and the admin listener.
 
+use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,6 +17,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::problem::problem;
+
+/// How long requests under way may take once the server is to stop.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// The socket beside a store's file.
 #[must_use]
@@ -36,7 +41,8 @@ pub async fn on_socket(path: &Path, api: Router, stop: CancellationToken) -> std
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     let path = path.to_owned();
-    let served = axum::serve(listener, api).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let server = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = within(server.into_future(), &stop).await;
     // Nobody listens any more: commands then open the store themselves.
     let _ = std::fs::remove_file(path);
     served
@@ -53,7 +59,16 @@ pub async fn on_listener(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let api = api.layer(from_fn_with_state(Arc::new(token), guard));
-    axum::serve(listener, api).with_graceful_shutdown(stop.cancelled_owned()).await
+    let server = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    within(server.into_future(), &stop).await
+}
+
+/// Serves until the end; once told to stop not much longer, for a client may be silent in the middle of a request.
+async fn within(server: impl Future<Output = std::io::Result<()>>, stop: &CancellationToken) -> std::io::Result<()> {
+    tokio::select! {
+        served = server => served,
+        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
 }
 
 /// Asks for the token where one is set; else for a host that is this machine, so that a page in a browser cannot
