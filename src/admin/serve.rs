@@ -41,8 +41,8 @@ pub async fn on_socket(path: &Path, api: Router, stop: CancellationToken) -> std
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     let path = path.to_owned();
-    let server = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let served = within(server.into_future(), &stop).await;
+    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = within(serving.into_future(), &stop).await;
     // Nobody listens any more: commands then open the store themselves.
     let _ = std::fs::remove_file(path);
     served
@@ -59,14 +59,14 @@ pub async fn on_listener(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let api = api.layer(from_fn_with_state(Arc::new(token), guard));
-    let server = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
-    within(server.into_future(), &stop).await
+    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    within(serving.into_future(), &stop).await
 }
 
 /// Serves until the end; once told to stop not much longer, for a client may be silent in the middle of a request.
-async fn within(server: impl Future<Output = std::io::Result<()>>, stop: &CancellationToken) -> std::io::Result<()> {
+async fn within(serving: impl Future<Output = std::io::Result<()>>, stop: &CancellationToken) -> std::io::Result<()> {
     tokio::select! {
-        served = server => served,
+        end = serving => end,
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
     }
 }

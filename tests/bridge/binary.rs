@@ -248,9 +248,9 @@ async fn p1_p4_p6_nothing_is_lost_by_kill_9_at_full_speed() {
     let repeats = calls.len() - came.len();
     assert!(repeats <= 8 * KILLS, "{repeats} repeats of what was under way at {KILLS} kills");
     // In order of receipt per subject; a repetition comes at once after its first.
-    let mut last: HashMap<String, i64> = HashMap::new();
+    let mut newest: HashMap<String, i64> = HashMap::new();
     for call in &calls {
-        let before = last.insert(call.subject(), call.n()).unwrap_or(-1);
+        let before = newest.insert(call.subject(), call.n()).unwrap_or(-1);
         assert!(before <= call.n(), "{} came after {before} of its subject", call.n());
     }
     process.signal("TERM");

@@ -210,7 +210,7 @@ routes: {{ news: {{ from: signup, to: out, do: create, map: {{ s: "{{{{ subject 
     receiver.reach(first.max(2)).await;
     let known = bridge.until("a quiet source", async |op| {
         let polls = op.journal.polled("signup", 3).await.unwrap();
-        (polls.len() == 3 && polls.iter().all(|poll| poll.events == 0 && !poll.failed)).then(|| receiver.count())
+        (polls.len() == 3 && polls.iter().all(|poll| poll.events == 0 && !poll.failed)).then(|| receiver.count() as u64)
     });
     let known = known.await;
     bridge.stop().await;
@@ -223,11 +223,11 @@ routes: {{ news: {{ from: signup, to: out, do: create, map: {{ s: "{{{{ subject 
     let polled = bridge.until("a poll with events", async |op| {
         let polls = op.journal.polled("signup", 50).await.unwrap();
         let with_events = polls.iter().filter(|poll| poll.events > 0).map(|poll| poll.events).sum::<u64>();
-        (with_events >= 2 * known as u64).then_some(with_events)
+        (with_events >= 2 * known).then_some(with_events)
     });
-    assert_eq!(polled.await, 2 * known as u64);
+    assert_eq!(polled.await, 2 * known);
     bridge.drained("news").await;
-    assert_eq!(receiver.count(), known, "each response once: {:#?}", receiver.calls());
+    assert_eq!(receiver.count() as u64, known, "each response once: {:#?}", receiver.calls());
     bridge.stop().await;
 }
 
