@@ -55,7 +55,7 @@ fn main() {
         at(99)
     );
     println!("of the raw rate      {:>9.2}          aim 0.6", rate / raw);
-    let cpu = (bridge.cpu() - before).as_secs_f64() * 1e6 / MEASURED as f64;
+    let cpu = bridge.cpu().saturating_sub(before).as_secs_f64() * 1e6 / MEASURED as f64;
     println!("processor time       {cpu:>9.1} µs       for each event, journal included");
     let (early, mut sent) = (bridge.memory(), MEASURED);
     println!("memory, {sent:>7} wait {early:>9.1} MiB");
