@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -164,6 +164,7 @@ pub struct Bridge {
     pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
+    socket: Option<UnixListener>,
 }
 
 impl Bridge {
@@ -217,7 +218,8 @@ impl Bridge {
             None => None,
         };
         let hooks = bind(config.listen.hooks).await?;
-        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin })
+        let socket = socket(&config);
+        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -250,7 +252,7 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, pollers, hooks, admin } = self;
+        let Self { config, parts, services, operator, intake, pollers, hooks, admin, socket } = self;
         for plan in plans::plans(&services)? {
             let until = tasks.until.clone();
             tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
@@ -264,7 +266,7 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
         }
-        serve_api(&mut tasks, &config, &operator, admin);
+        serve_api(&mut tasks, &config, &operator, (admin, socket));
         let public = public_router(Arc::clone(&intake), operator);
         let until = tasks.until.clone().cancelled_owned();
         tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
@@ -337,7 +339,20 @@ impl Polled {
     }
 }
 
-fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, listener: Option<TcpListener>) {
+/// Bound before the bridge calls itself ready: a command that comes then must find it.
+///
+/// Deliveries need no socket: without it (its path may be too long for one) the bridge works on.
+fn socket(config: &Config) -> Option<UnixListener> {
+    let bound = serve::bind_socket(&serve::socket_path(&config.store));
+    bound.inspect_err(|error| tracing::error!(%error, "commands cannot reach this bridge: there is no socket")).ok()
+}
+
+fn serve_api(
+    tasks: &mut Tasks,
+    config: &Config,
+    operator: &Arc<Operator>,
+    (listener, socket): (Option<TcpListener>, Option<UnixListener>),
+) {
     let api = api::router(Arc::clone(operator));
     if let Some(listener) = listener {
         let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
@@ -345,13 +360,15 @@ fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, liste
         let until = tasks.until.clone();
         tasks.start("admin", async move { after(served.await, "listener", &until).await });
     }
-    let (socket, until) = (serve::socket_path(&config.store), tasks.until.clone());
-    tasks.start("socket", async move {
-        after(serve::on_socket(&socket, api, until.clone()).await, "socket", &until).await;
-    });
+    if let Some(socket) = socket {
+        let (path, until) = (serve::socket_path(&config.store), tasks.until.clone());
+        tasks.start("socket", async move {
+            after(serve::on_socket(socket, &path, api, until.clone()).await, "socket", &until).await;
+        });
+    }
 }
 
-/// Deliveries need no admin API: without it (a path too long for a socket) the bridge works on.
+/// Deliveries need no admin API: without it the bridge works on.
 async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
     if let Err(error) = served {
         tracing::error!(%error, at, "the admin API cannot be served there");

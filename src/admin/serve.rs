@@ -29,17 +29,30 @@ pub fn socket_path(store: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Serves the API on a socket that only this user can open, until told to stop.
+/// Binds the socket, which only this user can open. Whoever calls this holds the store.
 ///
 /// # Errors
-/// The socket cannot be made. One that a killed process left behind is replaced: whoever calls this holds the store.
-pub async fn on_socket(path: &Path, api: Router, stop: CancellationToken) -> std::io::Result<()> {
+/// The socket cannot be made. One that a killed process left behind is replaced.
+pub fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the API on the socket at `path`, until told to stop.
+///
+/// # Errors
+/// The socket fails.
+pub async fn on_socket(
+    listener: UnixListener,
+    path: &Path,
+    api: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let path = path.to_owned();
     let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
     let served = within(serving.into_future(), &stop).await;

@@ -43,9 +43,10 @@ pub async fn run(args: RunArgs, place: &Where) -> Result {
     let config = Arc::new(config);
     let options = Options { dry_run: args.dry_run };
     let bridge = Bridge::build(Arc::clone(&config), clock, &options).await.map_err(CommandError::failed)?;
+    let told = until_told();
     announce(&config, &bridge);
     let printer = args.dry_run.then(|| tokio::spawn(dry::print(bridge.watch())));
-    let ended = bridge.run(until_told()).await.map_err(CommandError::failed);
+    let ended = bridge.run(told).await.map_err(CommandError::failed);
     if let Some(printer) = printer {
         // The bridge has gone, so it ends when all that was seen is printed.
         if let Ok(printed) = tokio::time::timeout(Duration::from_secs(2), printer).await {
@@ -113,11 +114,12 @@ pub fn until_told() -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
     let told = stop.clone();
+    // Before anybody is told that the bridge is ready: from then on a signal stops it in order.
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be received: only SIGKILL will end this process");
+        return stop;
+    };
     tokio::spawn(async move {
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            tracing::error!("signals cannot be received: only SIGKILL will end this process");
-            return;
-        };
         for _ in 0..2 {
             tokio::select! {
                 _ = term.recv() => {}
