@@ -111,7 +111,16 @@ struct Parts {
     redactor: Arc<Redactor>,
 }
 
-async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
+/// Whom the files are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// A bridge: a config that does not go with them is refused.
+    Bridge,
+    /// A command: it may be the one that puts that right.
+    Operator,
+}
+
+async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppError> {
     if let Some(folder) = config.store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|why| AppError::Folder { path: folder.display().to_string(), why })?;
     }
@@ -119,6 +128,12 @@ async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
     let store: Arc<dyn Store> = embedded.store.clone();
     let broker: Arc<dyn Broker> = embedded.broker.clone();
     let journal = Arc::new(Observed::new(embedded.journal.clone()));
+    match whom {
+        For::Bridge => names::settle(config, &*store, &*broker).await?,
+        For::Operator => names::rename(config, &*store, &*broker).await?,
+    }
+    broker.declare(bindings(config)).await?;
+    // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
     Ok(Parts { embedded, store, broker, journal, halts, redactor })
@@ -136,8 +151,7 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// # Errors
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
-    let parts = open(&config, &clock).await?;
-    parts.broker.declare(bindings(&config)).await?;
+    let parts = open(&config, &clock, For::Operator).await?;
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
@@ -174,11 +188,7 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
-        let mut parts = open(&config, &clock).await?;
-        names::settle(&config, &*parts.store, &*parts.broker).await?;
-        // A route that has got another name is suspended under it.
-        parts.halts = Arc::new(Halts::load(Arc::clone(&parts.store), clock.clone()).await?);
-        parts.broker.declare(bindings(&config)).await?;
+        let parts = open(&config, &clock, For::Bridge).await?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {
             let role = config
@@ -387,7 +397,8 @@ fn public_router(intake: Arc<Intake>, operator: Arc<Operator>) -> axum::Router {
     intake::router(intake).route(
         "/readyz",
         get(async move || {
-            let readiness = operator.readiness().await;
+            // Anybody can ask here: what is suspended and why is told on the admin API.
+            let readiness = operator.ability().await;
             let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             (status, Json(readiness))
         }),
