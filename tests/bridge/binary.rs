@@ -368,6 +368,9 @@ async fn a_route_that_has_something_does_not_vanish_silently() {
     assert_eq!(process.ended().await, Some(0));
 
     write("tidings: { was: news, ");
+    // A command before the next start finds the route under its new name, and does not stand in its way.
+    let (code, text) = done(dir.path(), &["routes"]).await;
+    assert!(code == 0 && text.contains("tidings") && !text.contains("no longer in the config"), "{code}: {text}");
     let mut process = Process::start(dir.path()).await;
     let (_, text) = done(dir.path(), &["routes"]).await;
     assert!(text.contains("tidings") && text.contains("route suspended: holiday"), "{text}");
