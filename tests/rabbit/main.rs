@@ -1,0 +1,15 @@
+//! RabbitMQ as the broker, on a node of this binary's own: the suite of all brokers, faults, and the whole bridge.
+//!
+//! `DARI_TEST_AMQP_URL` names a broker to use instead; the tests that stop or kill their broker are then left out.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+#[path = "../storage/common.rs"]
+mod common;
+#[path = "../storage/suite.rs"]
+mod suite;
+
+mod conform;
+
+mod node;
+
+
