@@ -58,6 +58,15 @@ pub struct RabbitBroker {
     pumps: TaskTracker,
 }
 
+impl Drop for RabbitBroker {
+    fn drop(&mut self) {
+        for line in self.lines().values() {
+            line.end();
+        }
+        self.shared.stop.cancel();
+    }
+}
+
 /// What all parts use.
 struct Shared {
     names: Names,
@@ -72,12 +81,6 @@ struct Shared {
     stopping: CancellationToken,
     /// The connections end.
     stop: CancellationToken,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
 }
 
 /// What the store remembers of the broker.
@@ -204,10 +207,12 @@ impl RabbitBroker {
         let publisher = Publisher::start(&publishing);
         let stopping = CancellationToken::new();
         let owner = fact.owner;
-        let shared =
-            Shared { names, clock, store, owner, plan, publishing, consuming, publisher, stopping, stop };
+        let shared = Shared { names, clock, store, owner, plan, publishing, consuming, publisher, stopping, stop };
+        // Ends the connections if it comes to nothing.
+        let guard = shared.stop.clone().drop_guard();
         shared.publishing.up(START).await?;
         shared.consuming.up(START).await?;
+        guard.disarm();
         let known = shared.plan().keys().map(|name| (name.clone(), Arc::new(Line::new(name)))).collect();
         Ok(Self {
             shared: Arc::new(shared),
@@ -296,8 +301,7 @@ impl Broker for RabbitBroker {
             return Err(BrokerError::Closed);
         }
         let exchange = self.shared.names.events();
-        let parcel =
-            |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, 1, None);
+        let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, 1, None);
         self.shared.publisher.publish(events.iter().map(parcel).collect::<Result<_>>()?).await
     }
 
@@ -313,9 +317,8 @@ impl Broker for RabbitBroker {
         }
         let most = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
         line.want.send_modify(|want| *want = Want { prefetch: most, parked: false, ..*want });
-        if !line.pumped.swap(true, Ordering::AcqRel) {
-            self.pumps.spawn(pump::run(Arc::clone(&self.shared), Arc::clone(&line)));
-        }
+        let start = || self.pumps.spawn(pump::run(Arc::clone(&self.shared), Arc::clone(&line)));
+        line.pump.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(start);
         Ok(Box::new(LineConsumer::new(line, prefetch)))
     }
 
@@ -388,14 +391,20 @@ impl Broker for RabbitBroker {
         let line = self.line(queue)?;
         let _alone = self.changing.lock().await;
         let connection = self.shared.publishing.up(CHANGE).await?;
-        let queues = self.queues(&connection).await?;
+        let mut queues = self.queues(&connection).await?;
         // Forgotten first: nobody makes it anew.
         let mut plan = (*self.shared.plan()).clone();
         plan.remove(queue);
         *self.shared.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan.clone());
         let held = line.held();
+        let ready = timely(queues.ready(&self.shared.names.queue(queue))).await?.unwrap_or(0);
         line.end();
-        let ready = delete(&queues, &self.shared.names, queue).await?;
+        let pump = line.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pump) = pump {
+            // It ends by itself, whatever the broker does.
+            _ = pump.await;
+        }
+        delete(&queues, &self.shared.names, queue).await?;
         self.lines().remove(queue);
         self.shared.keep(plan).await?;
         Ok(ready + held)
@@ -420,10 +429,10 @@ fn orphan(bound: &Bound) -> Bound {
     Bound { events: BTreeSet::new(), due: bound.due.clone() }
 }
 
-async fn delete(queues: &Queues<'_>, names: &Names, name: &str) -> Result<u64> {
+async fn delete(queues: &Queues<'_>, names: &Names, name: &str) -> Result<()> {
     let queue = short(&names.queue(name)).map_err(failed)?;
     let count = within(queues.channel.queue_delete(queue, QueueDeleteOptions::default())).await;
-    count.map(u64::from).map_err(failed)
+    count.map(drop).map_err(failed)
 }
 
 #[cfg(test)]

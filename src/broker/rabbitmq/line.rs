@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use lapin::Acker;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::broker::{Consumer, Message, Result};
 
@@ -43,8 +44,8 @@ pub struct Line {
     /// True once it is over: its consumer ends.
     over: AtomicBool,
     pub want: watch::Sender<Want>,
-    /// True once somebody receives.
-    pub pumped: AtomicBool,
+    /// Who receives.
+    pub pump: Mutex<Option<JoinHandle<()>>>,
     tags: AtomicU64,
 }
 
@@ -57,7 +58,7 @@ impl Line {
             consumed: AtomicBool::new(false),
             over: AtomicBool::new(false),
             want: watch::Sender::new(Want::default()),
-            pumped: AtomicBool::new(false),
+            pump: Mutex::default(),
             tags: AtomicU64::new(1),
         }
     }

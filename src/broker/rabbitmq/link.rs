@@ -172,10 +172,10 @@ async fn connect(url: &SecretString, address: &Address, role: &str) -> std::resu
     // Without the parser's words: they may quote the password.
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| "the URL is not an AMQP one".to_owned())?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    let identity = address.identity.as_ref().map(|(pem, key)| OwnedIdentity::PKCS8 {
-        pem: pem.clone(),
-        key: key.expose_secret().as_bytes().to_vec(),
-    });
+    let identity = address
+        .identity
+        .as_ref()
+        .map(|(pem, key)| OwnedIdentity::PKCS8 { pem: pem.clone(), key: key.expose_secret().as_bytes().to_vec() });
     let tls = OwnedTLSConfig { identity, cert_chain: address.ca.clone() };
     let place = format!("{}:{}", uri.authority.host, uri.authority.port);
     let properties = ConnectionProperties::default().with_connection_name(format!("dari {role}").as_str().into());

@@ -190,9 +190,10 @@ impl Actor {
         if connection.status().blocked() {
             return Err("it takes no more: its memory or its disk is full".to_owned());
         }
-        let usable = self.channel.as_ref().is_some_and(|(of, channel)| {
-            Arc::ptr_eq(of, &connection) && channel.status().connected()
-        });
+        let usable = self
+            .channel
+            .as_ref()
+            .is_some_and(|(of, channel)| Arc::ptr_eq(of, &connection) && channel.status().connected());
         if !usable {
             self.drop_channel(flight);
             let channel = tokio::time::timeout(ANSWER, open(&connection)).await;

@@ -59,6 +59,9 @@ pub async fn run(shared: Arc<Shared>, line: Arc<Line>) {
                 }
                 End::Lost(why) => {
                     pause = Duration::from_millis(100);
+                    // Before the stream is dropped: that would send a cancel whose answer finds no channel, which ends
+                    // the whole connection.
+                    _ = within(session.channel.close(200, "".into())).await;
                     why
                 }
             },
@@ -100,7 +103,10 @@ impl<'a> Session<'a> {
         match within(open).await {
             Ok((channel, stream)) => Ok(Self { shared, line, channel, stream, prefetch }),
             Err(Failed::Said(e)) if topology::code(&e) == Some(404) && !line.is_over() => {
-                tracing::error!(queue = line.name, "the queue is gone from the broker, with all that was in it: it is made anew");
+                tracing::error!(
+                    queue = line.name,
+                    "the queue is gone from the broker, with all that was in it: it is made anew"
+                );
                 shared.redeclare().await?;
                 Err("the queue was gone".to_owned())
             }
@@ -183,16 +189,19 @@ impl<'a> Session<'a> {
 
     /// Hands back what is held, and closes the channel.
     async fn close(mut self) {
+        let cancelled = self.cancel().await.is_ok();
         if self.line.is_over() && !self.shared.is_stopping() {
-            // The queue was removed.
+            // The queue is being removed.
             self.line.take_all();
-            return;
-        }
-        if self.cancel().await.is_ok() {
+        } else if cancelled {
             let held = self.line.take_all();
             let count = held.len();
             if tokio::time::timeout(HAND_BACK, self.hand_back(held)).await.is_err() {
-                tracing::warn!(queue = self.line.name, count, "what was received could not be handed back in time: the broker will do it");
+                tracing::warn!(
+                    queue = self.line.name,
+                    count,
+                    "what was received could not be handed back in time: the broker will do it"
+                );
             }
         }
         _ = within(self.channel.close(200, "".into())).await;

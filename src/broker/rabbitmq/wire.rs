@@ -29,7 +29,8 @@ pub struct Letter {
 
 /// Text that fits AMQP's short strings, of 255 bytes.
 pub fn short(text: &str) -> Result<ShortString, String> {
-    ShortString::try_new(text).map_err(|_| format!("`{}…` is longer than 255 bytes", text.chars().take(40).collect::<String>()))
+    ShortString::try_new(text)
+        .map_err(|_| format!("`{}…` is longer than 255 bytes", text.chars().take(40).collect::<String>()))
 }
 
 /// The properties of a message. They are made anew for every publish, so nothing that a broker added (`x-death`) stays:

@@ -8,8 +8,8 @@ use dari::broker::{Binding, Broker, BrokerError};
 use dari::clock::Clock;
 use jiff::SignedDuration;
 
-use crate::suite::{self, Rig};
 use crate::common::{event, is_quiet, next, time};
+use crate::suite::{self, Rig};
 
 fn rig() -> Rig {
     let folder = tempfile::tempdir().expect("a folder");
