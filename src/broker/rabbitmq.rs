@@ -99,7 +99,7 @@ impl Shared {
     async fn keep(&self, plan: Plan) -> Result<()> {
         let fact = Fact { owner: self.owner.clone(), queues: plan.clone() };
         let fact = serde_json::to_value(fact).map_err(|e| BrokerError::Unavailable(e.to_string()))?;
-        self.store.set_fact(&fact_name(&self.names), fact).await.map_err(stored)?;
+        self.store.set_fact(&fact_name(&self.names), fact).await.map_err(failed)?;
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
         Ok(())
     }
@@ -143,6 +143,17 @@ impl Shared {
     }
 }
 
+/// What the store remembers, or the beginning of it.
+async fn recall(store: &dyn Store, names: &Names) -> Result<Fact> {
+    if let Some(fact) = store.fact(&fact_name(names)).await.map_err(failed)? {
+        return serde_json::from_value(fact).map_err(failed);
+    }
+    let fact = Fact { owner: uuid::Uuid::now_v7().to_string(), queues: Plan::new() };
+    let value = serde_json::to_value(&fact).map_err(failed)?;
+    store.set_fact(&fact_name(names), value).await.map_err(failed)?;
+    Ok(fact)
+}
+
 /// Whole seconds until a time, rounded up: nothing comes before it.
 fn seconds_until(now: Timestamp, due: Timestamp) -> u64 {
     let left = due.duration_since(now);
@@ -165,10 +176,6 @@ fn fact_name(names: &Names) -> String {
     format!("rabbitmq:{}", names.0)
 }
 
-fn stored(error: crate::store::StoreError) -> BrokerError {
-    BrokerError::Unavailable(error.to_string())
-}
-
 fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }
@@ -181,15 +188,7 @@ impl RabbitBroker {
     /// [`BrokerError::Unavailable`] if the broker cannot be used within 30 s, or belongs to another store.
     pub async fn open(address: Address, prefix: &str, store: Arc<dyn Store>, clock: Clock) -> Result<Self> {
         let names = Names(prefix.to_owned());
-        let fact: Fact = match store.fact(&fact_name(&names)).await.map_err(stored)? {
-            Some(fact) => serde_json::from_value(fact).map_err(failed)?,
-            None => {
-                let fact = Fact { owner: uuid::Uuid::now_v7().to_string(), queues: Plan::new() };
-                let value = serde_json::to_value(&fact).map_err(failed)?;
-                store.set_fact(&fact_name(&names), value).await.map_err(stored)?;
-                fact
-            }
-        };
+        let fact = recall(&*store, &names).await?;
         let (stop, plan) = (CancellationToken::new(), Arc::new(RwLock::new(Arc::new(fact.queues))));
         let address = Arc::new(address);
         let setup = {

@@ -102,7 +102,7 @@ async fn p1_p4_a_killed_bridge_loses_nothing() {
     Client::new().unwrap();
     let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
     let mut child = spawn(dir.path());
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
     let mut sent = 0;
     for kills in 0..4 {
         // As many as go before the kill: a request that gets no answer is sent again.
@@ -128,7 +128,7 @@ async fn p1_p4_a_killed_bridge_loses_nothing() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(60), arrived).await;
+    let in_time = tokio::time::timeout(Duration::from_mins(1), arrived).await;
     let came: BTreeSet<i64> = receiver.numbers().into_iter().collect();
     assert!(in_time.is_ok(), "lost: {:?}", all.difference(&came).collect::<Vec<_>>());
     let mut ids: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
@@ -136,7 +136,12 @@ async fn p1_p4_a_killed_bridge_loses_nothing() {
         ids.entry(got.n()).or_default().insert(got.id);
     }
     assert!(ids.values().all(|ids| ids.len() == 1), "what comes again has the same webhook-id");
-    assert_eq!(receiver.overlaps(), Vec::<String>::new(), "two of one subject at once");
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for got in receiver.calls().into_iter().filter(|got| seen.insert(got.n())) {
+        let before = last.insert(got.subject(), got.n()).unwrap_or(-1);
+        assert!(before < got.n(), "{} came before {} of {}", before, got.n(), got.subject());
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }

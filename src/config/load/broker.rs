@@ -15,17 +15,17 @@ const LONGEST: usize = 64;
 impl Loader<'_> {
     pub(super) fn broker(&mut self, top: &Settings<'_>) -> Option<BrokerConfig> {
         let broker = top.object("broker", fields::BROKER)?;
-        let urls: Vec<&Node> = ["url", "urls"].iter().flat_map(|key| broker.get(key)).flat_map(Node::items).collect();
+        let urls: Vec<&Node> = ["url", "urls"].iter().filter_map(|key| broker.get(key)).flat_map(Node::items).collect();
         match (broker.get("url"), broker.get("urls")) {
             (None, None) => {
-                self.checker.fault(broker.node(), "`broker` needs a `url`, as `amqp://user:${PASSWORD}@host`")
+                self.checker.fault(broker.node(), "`broker` needs a `url`, as `amqp://user:${PASSWORD}@host`");
             }
             (Some(url), Some(_)) => self.checker.fault(url, "`url` beside `urls`; expected one of them"),
             _ => {}
         }
         for url in urls {
             // Without the parser's words: they may quote the password.
-            if !url.text().is_some_and(|text| text.parse::<AMQPUri>().is_ok()) {
+            if url.text().is_none_or(|text| text.parse::<AMQPUri>().is_err()) {
                 self.checker.fault(url, "expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`");
             }
         }
