@@ -99,6 +99,18 @@ async fn p4_what_waits_outlives_the_bridge_and_comes_within_two_seconds_of_its_t
 }
 
 #[tokio::test]
+async fn urls_are_tried_one_after_the_other() {
+    let server = node::server().await;
+    let (folder, clock) = (tempfile::tempdir().expect("a folder"), dari::clock::Clock::system(1));
+    let store = node::store(folder.path(), &clock);
+    let mut address = node::address("amqp://guest:guest@127.0.0.1:1/%2f");
+    address.urls.push(server.url.clone().into());
+    let broker = RabbitBroker::open(address, &node::prefix(), store, clock.clone()).await.expect("the second is there");
+    broker.declare(vec![all("r")]).await.expect("declared");
+    broker.publish(vec![event(&clock, "s", "t", "1")]).await.expect("published");
+}
+
+#[tokio::test]
 async fn a_bridge_with_another_store_is_refused() {
     let server = node::server().await;
     let site = Site::new(&server.url).await;
@@ -110,7 +122,7 @@ async fn a_bridge_with_another_store_is_refused() {
 }
 
 /// Receives a message and hands it back by nack until it is put aside, as a bridge that crashes on it does.
-async fn crash(url: &str, queue: &str) {
+pub async fn crash(url: &str, queue: &str) {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connects");
     let channel = connection.create_channel().await.expect("a channel");
     let deadline = tokio::time::Instant::now() + DEADLINE;

@@ -45,6 +45,10 @@ async fn look(shared: &Shared) -> Result<()> {
         // No more than were there: what comes back to it at once is for the next look.
         let ready = timely(queues.ready(&queue)).await?.unwrap_or(0);
         let name = short(&queue).map_err(failed)?;
+        if ready > 0 && queue == shared.names.unrouted() {
+            // Else it would come back at once.
+            shared.redeclare().await.map_err(failed)?;
+        }
         for _ in 0..usize::try_from(ready).unwrap_or(AT_ONCE).min(AT_ONCE) {
             let got = within(queues.channel.basic_get(name.clone(), BasicGetOptions::default())).await;
             let Some(got) = got.map_err(failed)? else { break };
@@ -99,25 +103,14 @@ async fn reroute(shared: &Shared, delivery: Delivery) -> Result<()> {
             return Ok(());
         }
         // The journal takes every event, so its queue was gone.
-        shared.redeclare().await.map_err(failed)?;
         let key = topology::key(&event.source, &event.kind);
         return shared.publisher.publish(vec![parcel(&shared.names.events(), &key, &event, stamp)?]).await;
     }
     let word = delivery.routing_key.as_str().rsplit('.').next().unwrap_or_default();
     let takes = |name: &&String| plan[*name].due.iter().any(|former| topology::due_word(former) == word);
-    match plan.keys().find(takes) {
-        Some(route) => {
-            shared.redeclare().await.map_err(failed)?;
-            shared.send(route, &event, stamp).await
-        }
-        None => {
-            tracing::warn!(
-                route = word,
-                event.source,
-                event.id,
-                "a message waited for a route that is gone: it is dropped"
-            );
-            Ok(())
-        }
+    if let Some(route) = plan.keys().find(takes) {
+        return shared.send(route, &event, stamp).await;
     }
+    tracing::warn!(route = word, event.source, event.id, "a message waited for a route that is gone: it is dropped");
+    Ok(())
 }
