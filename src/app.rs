@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operator, api, serve};
 use crate::broker::embedded::Embedded;
+use crate::broker::rabbitmq::{Address, RabbitBroker};
 use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
 use crate::deliver::halts::Halts;
@@ -65,6 +67,25 @@ pub enum AppError {
     #[error("cannot make the folder {path}: {why}")]
     Folder {
         /// The folder.
+        path: String,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// The config names a broker, and there are messages in the queue that was used without one.
+    #[error(
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
+         they are delivered"
+    )]
+    LeftBehind {
+        /// How many.
+        left: u64,
+        /// The store's file.
+        file: String,
+    },
+    /// A certificate or key cannot be read.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The file.
         path: String,
         /// Why not.
         why: std::io::Error,
@@ -126,7 +147,16 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
-    let broker: Arc<dyn Broker> = embedded.broker.clone();
+    let broker: Arc<dyn Broker> = match &config.broker {
+        Some(rabbit) => {
+            let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
+            if left > 0 {
+                return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
+            }
+            Arc::new(rabbitmq(rabbit, &store, clock).await?)
+        }
+        None => embedded.broker.clone(),
+    };
     let journal = Arc::new(Observed::new(embedded.journal.clone()));
     match whom {
         For::Bridge => names::settle(config, &*store, &*broker).await?,
@@ -137,6 +167,19 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
     Ok(Parts { embedded, store, broker, journal, halts, redactor })
+}
+
+async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|why| AppError::Unreadable { path: path.display().to_string(), why })
+    };
+    let ca = config.ca_file.as_deref().map(read).transpose()?;
+    let identity = match &config.identity {
+        Some((certificate, key)) => Some((read(certificate)?.into_bytes(), read(key)?.into())),
+        None => None,
+    };
+    let address = Address { urls: config.urls.clone(), ca, identity };
+    Ok(RabbitBroker::open(address, &config.prefix, Arc::clone(store), clock.clone()).await?)
 }
 
 /// Every queue that the config asks for, and what it receives.
@@ -292,6 +335,8 @@ impl Bridge {
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
+        // Before the store: a broker on another machine keeps there what is bound.
+        parts.broker.finish().await;
         parts.embedded.close().await;
         // A part that panicked has no name to give.
         ended.map_or(Ok(()), |part| Err(AppError::Ended(part.unwrap_or("that panicked"))))

@@ -9,6 +9,8 @@ use crate::event::Event;
 
 /// The queue in the SQLite file of the store.
 pub mod embedded;
+/// RabbitMQ.
+pub mod rabbitmq;
 
 /// The name of the queue that the journal is written from. No route can have it (names have no dot).
 pub const JOURNAL: &str = "dari.journal";
@@ -67,6 +69,8 @@ pub struct Message {
     pub attempt: u32,
     /// The broker's own handle, valid with the consumer's queue.
     pub tag: u64,
+    /// How often the broker has put it aside because those who had received it vanished again and again.
+    pub rounds: u32,
 }
 
 /// How a queue stands.
@@ -114,6 +118,10 @@ pub trait Broker: Send + Sync {
 
     /// Removes a queue that no config names any more, with its messages; how many there were.
     async fn remove(&self, queue: &str) -> Result<u64>;
+
+    /// Ends it in order: consumers end, and what was received and not acked is handed back. Called when nothing is
+    /// under way any more.
+    async fn finish(&self) {}
 }
 
 /// Receives from one queue. Dropped: what was received and not acked goes back, at once and in its place.

@@ -257,7 +257,9 @@ impl<'a> Checker<'a> {
     }
 
     fn scalar(&mut self, node: &mut Node, kind: &Kind, key: &str) {
-        if !self.fill(node, matches!(kind, Kind::Url)) {
+        // A broker's URL is a secret; what is filled into its user and password is escaped as in any URL.
+        let is_broker = node.text().is_some_and(|text| text.starts_with("amqp://") || text.starts_with("amqps://"));
+        if !self.fill(node, is_broker || matches!(kind, Kind::Url)) {
             return;
         }
         let fits = match (kind, &node.value) {

@@ -38,9 +38,9 @@ pub(super) static TOP: &[Field] = &[
     field("tests", Kind::List(&Kind::Object(TEST)), Need::Optional, "Tests of this file, for `dari test`."),
     field(
         "broker",
-        Kind::Any,
-        Need::NotYet("events move through the queue in the store's file; leave it out"),
-        "What moves events.",
+        Kind::Object(BROKER),
+        Need::Optional,
+        "A RabbitMQ that moves events; without it they move through a queue in the store's file.",
     ),
     field(
         "spool",
@@ -63,6 +63,26 @@ static STORE: &[Field] = &[field(
     Need::Default("sqlite://data/dari.db"),
     "The file, as `sqlite://data/dari.db`; a relative path starts at the config's folder.",
 )];
+
+/// `broker`.
+pub(super) static BROKER: &[Field] = &[
+    field("url", Kind::Secret, Need::Optional, "Its URL, as `amqp://user:${PASSWORD}@host/vhost`; `amqps` for TLS."),
+    field(
+        "urls",
+        Kind::List(&Kind::Secret),
+        Need::Optional,
+        "Instead of `url`: the nodes of a cluster, tried one after the other.",
+    ),
+    field(
+        "prefix",
+        Kind::Text,
+        Need::Default("dari"),
+        "How the names of its exchanges and queues begin: bridges that share a virtual host differ in it.",
+    ),
+    field("ca_file", Kind::Path, Need::Optional, "PEM of a root certificate besides the system's."),
+    field("client_cert", Kind::Path, Need::Optional, "PEM of the certificate that the broker knows this bridge by."),
+    field("client_key", Kind::Path, Need::Optional, "PEM of its key."),
+];
 
 /// `listen`.
 pub(super) static LISTEN: &[Field] = &[

@@ -3,6 +3,7 @@
 //! Each part is checked for its shape first; what depends on several parts is checked for those whose shape is sound,
 //! so that one mistake is one fault and no mistake hides another.
 
+mod broker;
 mod connections;
 mod routes;
 mod tables;
@@ -130,6 +131,7 @@ impl Loader<'_> {
             file: self.file.to_owned(),
             dir: self.dir.to_owned(),
             store: self.store(&top),
+            broker: self.broker(&top),
             listen: self.listen(&top),
             zone: self.zone.clone(),
             journal_keep,

@@ -25,6 +25,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// The SQLite file.
     pub store: PathBuf,
+    /// The RabbitMQ that moves events; `None`: the queue in the store's file does.
+    pub broker: Option<BrokerConfig>,
     /// Where it listens.
     pub listen: Listen,
     /// The zone of times that bear none.
@@ -53,6 +55,19 @@ pub struct Config {
     pub tests: Vec<TestConfig>,
     /// What is no error but worth a word, as a webhook that anybody can send to.
     pub warnings: Vec<crate::settings::Fault>,
+}
+
+/// A RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Its URLs, at least one.
+    pub urls: Vec<SecretString>,
+    /// How the names of exchanges and queues begin.
+    pub prefix: String,
+    /// PEM of a root certificate.
+    pub ca_file: Option<PathBuf>,
+    /// PEM of a client certificate, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Where it listens.

@@ -42,6 +42,8 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How long a delivery waits behind one that nobody knows the end of.
 const BEHIND_DOUBT: Duration = Duration::from_secs(30);
+/// How often the broker may put a message aside before it is a dead letter.
+pub(super) const ROUNDS: u32 = 3;
 /// Mapping errors in a row that suspend a route.
 pub(super) const MAPPING_ERRORS: u32 = 10;
 
@@ -125,6 +127,10 @@ impl Attempt {
     async fn steps(&self) -> Early<()> {
         let standing = self.standing().await?;
         self.check_ledger(&standing).await?;
+        if self.job.message.rounds >= ROUNDS {
+            let why = "the bridge ended again and again while it had this event; it may be what ends it".to_owned();
+            return self.give_up(&standing, DeadClass::Poison, why, None).await;
+        }
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;
         }

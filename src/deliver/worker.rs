@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS};
+use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS, ROUNDS};
 use super::halts::sleep_until;
 use super::{Plan, Services};
 use crate::broker::{BrokerError, Consumer, Message};
@@ -143,6 +143,10 @@ impl<'a> Turn<'a> {
 
     /// Decides on a message, and puts it in its subject's lane or lets it go.
     fn receive(&mut self, message: Message) {
+        if message.rounds >= ROUNDS {
+            // Not even the filter is run: it may be what ends the process.
+            return self.refuse(message, String::new());
+        }
         let route = self.plan.route();
         let event = &message.event;
         let context = route::context(event, Arc::clone(&self.plan.config.tables), None);

@@ -289,10 +289,22 @@ fn cases_that_make_no_sense() {
 }
 
 #[test]
+fn brokers() {
+    let of = |broker: &str| told(&format!("{GROUND}\nbroker: {broker}\n"));
+    assert_snapshot!(of("{}"), @"dari.yaml:12:9: `broker` needs a `url`, as `amqp://user:${PASSWORD}@host`");
+    assert_snapshot!(of(r#"{ url: "http://x", urls: ["amqp://y"], prefix: "a b", client_key: k.pem }"#), @r"
+    dari.yaml:12:9: `client_cert` and `client_key` go together
+    dari.yaml:12:16: `url` beside `urls`; expected one of them
+    dari.yaml:12:16: expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`
+    dari.yaml:12:56: `prefix`: expected 1 to 64 letters, digits, `-`, `_` or `.`
+    ");
+    assert_snapshot!(of(r#"{ urls: ["amqp://y", "secret"] }"#), @"dari.yaml:12:30: expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`");
+}
+
+#[test]
 fn what_does_not_work_yet() {
     assert_snapshot!(told(&format!(r#"{GROUND}
   new: {{ records: {{ account: acme, token: x, beta: 1, fetch_hosts: [x], find: {{}} }} }}
-broker: {{ url: "amqp://x" }}
 spool: {{ max: 1GiB }}
 alerts: crm
 store: {{ url: "postgres://x" }}
@@ -310,16 +322,15 @@ routes:
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
     dari.yaml:12:73: `find` does not work yet: what is in doubt is held or retried, by `on_doubt`
-    dari.yaml:13:1: `broker` does not work yet: events move through the queue in the store's file; leave it out
-    dari.yaml:14:1: `spool` does not work yet: it serves a broker on another machine; leave it out
-    dari.yaml:15:1: `alerts` does not work yet: operators are told in the log; leave it out
-    dari.yaml:16:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:21:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
-    dari.yaml:22:5: `lookup` does not work yet: use `tables` for what can be listed in a file
-    dari.yaml:23:5: `link` does not work yet: a route remembers its own records only
-    dari.yaml:24:5: `match` does not work yet: `upsert` goes by what Dari itself created
-    dari.yaml:25:5: `priority` does not work yet: routes take turns
-    dari.yaml:26:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
+    dari.yaml:13:1: `spool` does not work yet: it serves a broker on another machine; leave it out
+    dari.yaml:14:1: `alerts` does not work yet: operators are told in the log; leave it out
+    dari.yaml:15:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
+    dari.yaml:20:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
+    dari.yaml:21:5: `lookup` does not work yet: use `tables` for what can be listed in a file
+    dari.yaml:22:5: `link` does not work yet: a route remembers its own records only
+    dari.yaml:23:5: `match` does not work yet: `upsert` goes by what Dari itself created
+    dari.yaml:24:5: `priority` does not work yet: routes take turns
+    dari.yaml:25:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
     ");
 }
 

@@ -129,6 +129,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
     };
     let updating = CaseConfig { action: Action::Update, ..case.clone() };
     Config {
+        broker: None,
         file: dir.join("dari.yaml"),
         store: dir.join("dari.db"),
         dir,

@@ -1,0 +1,52 @@
+//! `broker`.
+
+use std::path::PathBuf;
+
+use lapin::uri::AMQPUri;
+
+use super::Loader;
+use crate::config::fields;
+use crate::config::model::BrokerConfig;
+use crate::settings::{Node, Settings};
+
+/// The longest prefix: with a route's name and the rest it is to fit the names of AMQP, which have 255 bytes.
+const LONGEST: usize = 64;
+
+impl Loader<'_> {
+    pub(super) fn broker(&mut self, top: &Settings<'_>) -> Option<BrokerConfig> {
+        let broker = top.object("broker", fields::BROKER)?;
+        let urls: Vec<&Node> = ["url", "urls"].iter().filter_map(|key| broker.get(key)).flat_map(Node::items).collect();
+        match (broker.get("url"), broker.get("urls")) {
+            (None, None) => {
+                self.checker.fault(broker.node(), "`broker` needs a `url`, as `amqp://user:${PASSWORD}@host`");
+            }
+            (Some(url), Some(_)) => self.checker.fault(url, "`url` beside `urls`; expected one of them"),
+            _ => {}
+        }
+        for url in urls {
+            // Without the parser's words: they may quote the password.
+            if url.text().is_none_or(|text| text.parse::<AMQPUri>().is_err()) {
+                self.checker.fault(url, "expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`");
+            }
+        }
+        let prefix = broker.text("prefix").unwrap_or_default();
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if prefix.is_empty() || prefix.len() > LONGEST || !prefix.chars().all(fits) {
+            let message = "`prefix`: expected 1 to 64 letters, digits, `-`, `_` or `.`";
+            self.checker.faults.push(crate::settings::Fault::new(broker.spot("prefix"), message));
+        }
+        let path = |key| broker.text(key).map(|path| self.dir.join(path));
+        let identity: (Option<PathBuf>, Option<PathBuf>) = (path("client_cert"), path("client_key"));
+        let ca_file = path("ca_file");
+        let identity = match identity {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                self.checker.fault(broker.node(), "`client_cert` and `client_key` go together");
+                None
+            }
+        };
+        let urls = [broker.secrets("url"), broker.secrets("urls")].concat();
+        Some(BrokerConfig { urls, prefix: prefix.to_owned(), ca_file, identity })
+    }
+}
