@@ -164,7 +164,7 @@ impl Operator {
 
     fn routes_of<'a>(&'a self, event: &'a Event, only: Option<&'a str>) -> impl Iterator<Item = &'a RouteConfig> {
         let routes = self.config.routes.iter().filter(move |r| only.is_none_or(|name| r.name == name));
-        routes.filter(|route| route.binding().takes(&event.source, &event.kind))
+        routes.filter(|route| route.binding().takes(route.source_now(&event.source), &event.kind))
     }
 
     async fn publish_again(&self, route: &str, event: &Arc<Event>) -> Result<()> {

@@ -106,7 +106,7 @@ fn not_bound(route: &RouteConfig, event: &Event) -> Option<String> {
     if !route.enabled {
         return Some("the route is switched off".to_owned());
     }
-    if !route.from.contains(&event.source) {
+    if !route.takes_from(&event.source) {
         return Some(format!("it takes from {}, not from {}", route.from.join(", "), event.source));
     }
     let types = route.types.as_ref()?;

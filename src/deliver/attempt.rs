@@ -215,7 +215,8 @@ impl Attempt {
 
     fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Call, String> {
         let event = self.event();
-        let context = route::context(event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let context =
+            route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         self.plan.to.sink.prepare(&Operation {

@@ -144,7 +144,7 @@ impl<'a> Turn<'a> {
     fn receive(&mut self, message: Message) {
         let route = self.plan.route();
         let event = &message.event;
-        let context = route::context(event, Arc::clone(&self.plan.config.tables), None);
+        let context = route::context(route, event, Arc::clone(&self.plan.config.tables), None);
         let decision = route::decide(route, event, &context);
         let (case, action) = match decision {
             Decision::Take { case, action } => (case, action),
@@ -163,7 +163,7 @@ impl<'a> Turn<'a> {
     }
 
     fn refuse(&mut self, message: Message, why: String) {
-        let link = message.event.subject_key();
+        let link = route::subject_key(self.plan.route(), &message.event);
         let lane = link.clone();
         self.lanes.put(Job { message, case: 0, action: Action::Create, link, lane, refused: Some(why) });
     }

@@ -151,3 +151,35 @@ async fn the_admin_listener_has_doors() {
     assert_eq!(get(&url).header("origin", "https://evil.example").send().await.unwrap().status(), 403);
     bridge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_when_a_source_was_renamed_is_delivered_to_the_record_it_belongs_to() {
+    let receiver = Receiver::ok().await;
+    let before = yaml(&receiver.url, "n");
+    let world = World::whole(&before);
+    let bridge = world.start().await;
+    bridge.send(json!({"kind": "state", "id": "e-1", "s": "1", "v": 1, "n": 1})).await;
+    receiver.reach(1).await;
+    bridge.drained("state").await;
+    bridge.operator().suspend(Scope::Route, "state", None).await.unwrap();
+    bridge.operator().suspend(Scope::Sink, "out", None).await.unwrap();
+    bridge.operator().suspend(Scope::Source, "in", None).await.unwrap();
+    bridge.send(json!({"kind": "state", "id": "e-2", "s": "1", "v": 2, "n": 2})).await;
+    bridge.stop().await;
+
+    let renamed =
+        before.replace("  in: { webhook: { ", "  desk: { webhook: { was: in, ").replace("from: in", "from: desk");
+    world.write(&renamed.replace("{ out: { http: {", "{ shop: { http: { was: out,").replace("to: out", "to: shop"));
+    let bridge = world.start().await;
+    for (scope, name) in [(Scope::Source, "desk"), (Scope::Sink, "shop"), (Scope::Route, "state")] {
+        assert!(bridge.suspended(scope, name).is_some(), "{name}");
+        bridge.operator().resume(scope, name).await.unwrap();
+    }
+    assert_eq!(receiver.reach(2).await[1].n(), 2);
+    let (status, text) = bridge.post("desk", &json!({"kind": "state", "id": "e-3", "s": "1", "v": 3, "n": 3})).await;
+    assert_eq!(status, 202, "{text}");
+    receiver.reach(3).await;
+    bridge.drained("state").await;
+    assert_eq!(bridge.operator().store.link_count("state").await.unwrap(), 1, "one record all along");
+    bridge.stop().await;
+}
