@@ -221,7 +221,8 @@ impl<'a> Turn<'a> {
         ended.flow
     }
 
-    fn journal(&self, message: &Message, step: Step) {
+    fn journal(&self, message: &Message, mut step: Step) {
+        self.services.redactor.step(&message.event, &mut step);
         self.services.journal.record(Record::Entry(Entry {
             at: self.services.clock.now(),
             event: message.event.key(),
