@@ -2,6 +2,7 @@
 
 use dari::admin::replay::ReplayRequest;
 use dari::outcome::Scope;
+use dari::store::journal::EventFilter;
 use serde_json::{Value, json};
 
 use crate::bridge::World;
@@ -181,5 +182,38 @@ async fn what_waited_when_a_source_was_renamed_is_delivered_to_the_record_it_bel
     receiver.reach(3).await;
     bridge.drained("state").await;
     assert_eq!(bridge.operator().store.link_count("state").await.unwrap(), 1, "one record all along");
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_a_source_ends_where_it_began_and_leaves_what_is_switched_off() {
+    const BEFORE: u64 = 300;
+    let world = World::whole(&format!(
+        "{}  off: {{ from: in, to: out, do: create, map: {{ n: \"1\" }}, enabled: false }}\n",
+        yaml("http://127.0.0.1:1", "n")
+    ));
+    let bridge = world.start().await;
+    let op = bridge.operator();
+    op.suspend(Scope::Sink, "out", None).await.unwrap();
+    let send = |n: u64| bridge.send(json!({"kind": "news", "id": format!("e{n}"), "n": n}));
+    for n in 0..BEFORE {
+        send(n).await;
+    }
+    let last = EventFilter { id: Some(format!("e{}", BEFORE - 1)), ..EventFilter::default() };
+    bridge.until("the last in the journal", async |op| op.events(last.clone()).await.unwrap().pop()).await;
+    let source = ReplayRequest { source: Some("in".into()), ..ReplayRequest::default() };
+    let mut replay = Box::pin(op.replay(source.clone()));
+    let mut n = BEFORE;
+    let replayed = loop {
+        tokio::select! {
+            replayed = &mut replay => break replayed.unwrap(),
+            _ = send(n) => n += 1,
+        }
+    };
+    drop(replay);
+    assert!(n > BEFORE + 2, "some came meanwhile");
+    assert_eq!((replayed.events, replayed.routes), (BEFORE, vec![("news".to_owned(), BEFORE)]));
+    let off = ReplayRequest { route: Some("off".into()), ..source };
+    assert_eq!(op.replay(off).await.unwrap_err().to_string(), "route off is switched off");
     bridge.stop().await;
 }
