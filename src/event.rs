@@ -374,9 +374,15 @@ impl Event {
     /// What state this event belongs to: its source and subject, or itself if it has no subject.
     #[must_use]
     pub fn subject_key(&self) -> String {
+        self.subject_key_as(&self.source)
+    }
+
+    /// [`Event::subject_key`] where the event's source goes by this name now.
+    #[must_use]
+    pub fn subject_key_as(&self, source: &str) -> String {
         match &self.subject {
-            Some(subject) => format!("{}/{subject}", self.source),
-            None => format!("{}//{}", self.source, self.id),
+            Some(subject) => format!("{source}/{subject}"),
+            None => format!("{source}//{}", self.id),
         }
     }
 

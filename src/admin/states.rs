@@ -323,6 +323,8 @@ impl Operator {
         let mut notes = Vec::new();
         if let Err(error) = self.store.suspensions().await {
             notes.push(format!("store: {error}"));
+        } else if let Err(why) = self.pulse.take(&*self.store, self.clock.now()).await {
+            notes.push(format!("store: {why}"));
         }
         if let Err(error) = self.broker.depths().await {
             notes.push(format!("broker: {error}"));

@@ -285,9 +285,18 @@ impl Loader<'_> {
 /// The names that other parts may refer to, whether or not their own settings are sound.
 struct Known {
     sources: Vec<String>,
+    /// The former names of sources, each with its present one.
+    former: BTreeMap<String, String>,
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
     routes: Vec<String>,
+}
+
+impl Known {
+    /// The former names of these sources.
+    fn former_sources(&self, of: &[String]) -> BTreeMap<String, String> {
+        self.former.iter().filter(|(_, now)| of.contains(now)).map(|(was, now)| (was.clone(), now.clone())).collect()
+    }
 }
 
 fn names(section: Option<&Node>) -> Vec<String> {

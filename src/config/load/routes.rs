@@ -80,6 +80,7 @@ impl Loader<'_> {
         Some(RouteConfig {
             name: key.name,
             spot: key.spot,
+            from_former: known.former_sources(&from),
             from,
             types,
             when: compiled(route.get("when"), Expression::compile),
