@@ -105,7 +105,7 @@ impl Hook for Webhook {
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
         let (payload, body) = reading::payload(request)?;
-        let headers = reading::carried(request.headers, &self.secret_headers());
+        let headers = reading::carried(request.headers, &self.secret_headers(), request.path_secret);
         let whole = Item { headers: &headers, body: &body, index: None };
         let events = match self.items(&payload, whole)? {
             None => vec![self.event(payload, whole)?],
