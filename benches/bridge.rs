@@ -45,6 +45,7 @@ fn main() {
     std::thread::sleep(Duration::from_secs(2));
     println!("idle memory          {:>9.1} MiB", bridge.memory());
 
+    let before = bridge.cpu();
     let (rate, mut latencies) = load(bridge.address, &body, 0, MEASURED);
     latencies.sort_unstable();
     let at = |share: usize| ms(latencies[(latencies.len() - 1) * share / 100]);
@@ -54,6 +55,8 @@ fn main() {
         at(99)
     );
     println!("of the raw rate      {:>9.2}          aim 0.6", rate / raw);
+    let cpu = bridge.cpu().saturating_sub(before).as_secs_f64() * 1e6 / MEASURED as f64;
+    println!("processor time       {cpu:>9.1} µs       for each event, journal included");
     let (early, mut sent) = (bridge.memory(), MEASURED);
     println!("memory, {sent:>7} wait {early:>9.1} MiB");
     while sent < QUEUED {
@@ -131,6 +134,15 @@ impl Bridge {
         stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    }
+
+    /// Processor time used so far.
+    fn cpu(&self) -> Duration {
+        // Ticks of 10 ms, wherever Linux is used today.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Resident memory in MiB.

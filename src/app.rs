@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -132,7 +132,16 @@ struct Parts {
     redactor: Arc<Redactor>,
 }
 
-async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
+/// Whom the files are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// A bridge: a config that does not go with them is refused.
+    Bridge,
+    /// A command: it may be the one that puts that right.
+    Operator,
+}
+
+async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppError> {
     if let Some(folder) = config.store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|why| AppError::Folder { path: folder.display().to_string(), why })?;
     }
@@ -149,6 +158,12 @@ async fn open(config: &Config, clock: &Clock) -> Result<Parts, AppError> {
         None => embedded.broker.clone(),
     };
     let journal = Arc::new(Observed::new(embedded.journal.clone()));
+    match whom {
+        For::Bridge => names::settle(config, &*store, &*broker).await?,
+        For::Operator => names::rename(config, &*store, &*broker).await?,
+    }
+    broker.declare(bindings(config)).await?;
+    // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
     Ok(Parts { embedded, store, broker, journal, halts, redactor })
@@ -179,8 +194,7 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// # Errors
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
-    let parts = open(&config, &clock).await?;
-    parts.broker.declare(bindings(&config)).await?;
+    let parts = open(&config, &clock, For::Operator).await?;
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
@@ -207,6 +221,7 @@ pub struct Bridge {
     pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
+    socket: Option<UnixListener>,
 }
 
 impl Bridge {
@@ -216,9 +231,7 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
-        let parts = open(&config, &clock).await?;
-        names::settle(&config, &*parts.store, &*parts.broker).await?;
-        parts.broker.declare(bindings(&config)).await?;
+        let parts = open(&config, &clock, For::Bridge).await?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {
             let role = config
@@ -258,7 +271,8 @@ impl Bridge {
             None => None,
         };
         let hooks = bind(config.listen.hooks).await?;
-        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin })
+        let socket = socket(&config);
+        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -291,7 +305,7 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, pollers, hooks, admin } = self;
+        let Self { config, parts, services, operator, intake, pollers, hooks, admin, socket } = self;
         for plan in plans::plans(&services)? {
             let until = tasks.until.clone();
             tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
@@ -305,7 +319,7 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
         }
-        serve_api(&mut tasks, &config, &operator, admin);
+        serve_api(&mut tasks, &config, &operator, (admin, socket));
         let public = public_router(Arc::clone(&intake), operator);
         let until = tasks.until.clone().cancelled_owned();
         tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
@@ -317,6 +331,7 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        historian::finish(&*parts.broker, &*parts.journal).await;
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
@@ -379,7 +394,20 @@ impl Polled {
     }
 }
 
-fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, listener: Option<TcpListener>) {
+/// Bound before the bridge calls itself ready: a command that comes then must find it.
+///
+/// Deliveries need no socket: without it (its path may be too long for one) the bridge works on.
+fn socket(config: &Config) -> Option<UnixListener> {
+    let bound = serve::bind_socket(&serve::socket_path(&config.store));
+    bound.inspect_err(|error| tracing::error!(%error, "commands cannot reach this bridge: there is no socket")).ok()
+}
+
+fn serve_api(
+    tasks: &mut Tasks,
+    config: &Config,
+    operator: &Arc<Operator>,
+    (listener, socket): (Option<TcpListener>, Option<UnixListener>),
+) {
     let api = api::router(Arc::clone(operator));
     if let Some(listener) = listener {
         let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
@@ -387,13 +415,15 @@ fn serve_api(tasks: &mut Tasks, config: &Config, operator: &Arc<Operator>, liste
         let until = tasks.until.clone();
         tasks.start("admin", async move { after(served.await, "listener", &until).await });
     }
-    let (socket, until) = (serve::socket_path(&config.store), tasks.until.clone());
-    tasks.start("socket", async move {
-        after(serve::on_socket(&socket, api, until.clone()).await, "socket", &until).await;
-    });
+    if let Some(socket) = socket {
+        let (path, until) = (serve::socket_path(&config.store), tasks.until.clone());
+        tasks.start("socket", async move {
+            after(serve::on_socket(socket, &path, api, until.clone()).await, "socket", &until).await;
+        });
+    }
 }
 
-/// Deliveries need no admin API: without it (a path too long for a socket) the bridge works on.
+/// Deliveries need no admin API: without it the bridge works on.
 async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
     if let Err(error) = served {
         tracing::error!(%error, at, "the admin API cannot be served there");
@@ -412,7 +442,8 @@ fn public_router(intake: Arc<Intake>, operator: Arc<Operator>) -> axum::Router {
     intake::router(intake).route(
         "/readyz",
         get(async move || {
-            let readiness = operator.readiness().await;
+            // Anybody can ask here: what is suspended and why is told on the admin API.
+            let readiness = operator.ability().await;
             let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             (status, Json(readiness))
         }),

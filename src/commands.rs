@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 pub mod access;
 pub mod check;
+pub mod demo;
 pub mod describe;
 pub mod init;
 pub mod look;
 pub mod operate;
 pub mod output;
 pub mod run;
+pub mod sandbox;
 pub mod schema;
 pub mod send;
 pub mod test;

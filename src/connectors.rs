@@ -51,9 +51,25 @@ pub struct Manifest {
     pub sources: &'static [SourceKind],
     /// The sinks it offers.
     pub sinks: &'static [SinkKind],
-    /// A stand-in for the vendor, as strict as the vendor: a fresh one with its own state, which can be looked at under
-    /// `GET /_sandbox/state`. [`sandbox`] adds faults and a record of the calls around it.
-    pub sandbox: Option<fn(Clock) -> axum::Router>,
+    /// A stand-in for the vendor.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// A stand-in for a vendor, as strict as the vendor. [`sandbox`] serves it with faults and a record of the calls.
+#[derive(Clone, Copy)]
+pub struct Sandbox {
+    /// A fresh one with its own state, which can be looked at under `GET /_sandbox/state`.
+    pub router: fn(Clock) -> axum::Router,
+    /// The credentials and names that it knows, by the keys of the connector's accounts, sources and sinks. A value that
+    /// begins with `/` is a path below its URL.
+    pub knows: &'static [(&'static str, &'static str)],
+}
+
+impl std::fmt::Debug for Sandbox {
+    // Only sandboxes take these secrets, but a reader of a log cannot tell.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.knows.iter().map(|(key, _)| key)).finish()
+    }
 }
 
 /// The account of a connector.

@@ -8,7 +8,9 @@ use dari::commands::access::Where;
 use dari::commands::operate::{
     AccountAction, DeadAction, ReplayArgs, RouteAction, SourceAction, StateArgs, StopAction,
 };
-use dari::commands::{CommandError, check, describe, init, look, operate, output, run, schema, send, test};
+use dari::commands::{
+    CommandError, check, demo, describe, init, look, operate, output, run, sandbox, schema, send, test,
+};
 
 /// Dari carries events between the work tools of a company.
 #[derive(Debug, Parser)]
@@ -35,8 +37,12 @@ enum LogFormat {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// The whole bridge on this machine with nothing else
+    Demo(demo::DemoArgs),
     /// Run the bridge
     Run(run::RunArgs),
+    /// Play vendors on this machine
+    Sandbox(sandbox::SandboxArgs),
     /// Write a commented dari.yaml to start from
     Init(init::InitArgs),
     /// Check the config: every fault at once, with its place
@@ -81,7 +87,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.log_format);
+    start_logging(cli.log_format, if matches!(cli.command, Command::Demo(_)) { demo::LOGS } else { "info" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -109,7 +115,9 @@ fn shown(error: &CommandError) -> String {
 async fn choose(cli: Cli) -> Result<(), CommandError> {
     let place = cli.place;
     match cli.command {
+        Command::Demo(args) => demo::demo(args).await,
         Command::Run(args) => run::run(args, &place).await,
+        Command::Sandbox(args) => sandbox::sandbox(&args).await,
         Command::Init(args) => init::init(&args, &place),
         Command::Check(args) => check::check(&args, &place),
         Command::Test(args) => test::test(&args, &place),
@@ -142,10 +150,10 @@ fn manual() -> Result<(), CommandError> {
     output::line(String::from_utf8_lossy(&page).trim_end())
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses what.
-fn start_logging(format: LogFormat) {
+/// Logs go to standard error; `RUST_LOG` chooses what, else `level`.
+fn start_logging(format: LogFormat, level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let pretty = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Json => false,

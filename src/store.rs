@@ -124,7 +124,7 @@ pub enum Progress {
     },
     /// It ended.
     Done {
-        /// How: `delivered`, `rejected`, `stale`, … (a [`Ending`]'s name).
+        /// How: `delivered`, `rejected`, `stale` and the like.
         ending: String,
     },
 }

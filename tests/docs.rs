@@ -1,6 +1,5 @@
 //! Every whole config that the documentation shows, and those under `deploy/`, pass the check as they stand.
-
-#![allow(clippy::expect_used, reason = "tests")]
+#![expect(clippy::expect_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,17 +103,16 @@ fn faults(shown: &Shown) -> Option<String> {
     let file = dir.path().join("dari.yaml");
     fs::write(&file, text).expect("a file");
     let client = Client::new().expect("a client");
-    let loaded = dari::config::load(&file, &variable, &client, &Clock::system(0));
+    let loaded = dari::config::load(&file, &|name| Some(variable(name)), &client, &Clock::system(0));
     loaded.err().map(|faults| format!("{}\n{faults}\n", shown.place))
 }
 
 /// Any variable is there; its name tells of which shape.
-#[expect(clippy::unnecessary_wraps, reason = "the shape of an environment")]
-fn variable(name: &str) -> Option<String> {
+fn variable(name: &str) -> String {
     let value = match name.rsplit('_').next() {
         Some("URL") => "https://receiver.example.com/events",
         Some("WHSEC") => "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         _ => "dummy",
     };
-    Some(value.to_owned())
+    value.to_owned()
 }

@@ -1,8 +1,10 @@
 //! Where the API listens: a socket beside the store for this machine's owner, and the admin listener.
 
+use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::problem::problem;
 
+/// How long requests under way may take once the server is to stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// The socket beside a store's file.
 #[must_use]
 pub fn socket_path(store: &Path) -> PathBuf {
@@ -24,19 +29,33 @@ pub fn socket_path(store: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Serves the API on a socket that only this user can open, until told to stop.
+/// Binds the socket, which only this user can open. Whoever calls this holds the store.
 ///
 /// # Errors
-/// The socket cannot be made. One that a killed process left behind is replaced: whoever calls this holds the store.
-pub async fn on_socket(path: &Path, api: Router, stop: CancellationToken) -> std::io::Result<()> {
+/// The socket cannot be made. One that a killed process left behind is replaced.
+pub fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the API on the socket at `path`, until told to stop.
+///
+/// # Errors
+/// The socket fails.
+pub async fn on_socket(
+    listener: UnixListener,
+    path: &Path,
+    api: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let path = path.to_owned();
-    let served = axum::serve(listener, api).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = within(serving.into_future(), &stop).await;
     // Nobody listens any more: commands then open the store themselves.
     let _ = std::fs::remove_file(path);
     served
@@ -53,7 +72,16 @@ pub async fn on_listener(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let api = api.layer(from_fn_with_state(Arc::new(token), guard));
-    axum::serve(listener, api).with_graceful_shutdown(stop.cancelled_owned()).await
+    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    within(serving.into_future(), &stop).await
+}
+
+/// Serves until the end; once told to stop not much longer, for a client may be silent in the middle of a request.
+async fn within(serving: impl Future<Output = std::io::Result<()>>, stop: &CancellationToken) -> std::io::Result<()> {
+    tokio::select! {
+        end = serving => end,
+        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
 }
 
 /// Asks for the token where one is set; else for a host that is this machine, so that a page in a browser cannot

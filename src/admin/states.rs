@@ -308,8 +308,16 @@ impl Operator {
         dead
     }
 
-    /// Whether the bridge can do its work. A suspended sink is no reason to be taken out of service.
+    /// Whether the bridge can do its work, and what is suspended: that is no reason to be taken out of service.
     pub async fn readiness(&self) -> Readiness {
+        let mut readiness = self.ability().await;
+        let halts = self.halts.all();
+        readiness.notes.extend(halts.iter().map(|s| format!("{} {} is suspended: {}", s.scope.name(), s.name, s.why)));
+        readiness
+    }
+
+    /// Whether the bridge can do its work, and if not, why.
+    pub async fn ability(&self) -> Readiness {
         let mut notes = Vec::new();
         if let Err(error) = self.store.suspensions().await {
             notes.push(format!("store: {error}"));
@@ -317,10 +325,7 @@ impl Operator {
         if let Err(error) = self.broker.depths().await {
             notes.push(format!("broker: {error}"));
         }
-        let ready = notes.is_empty();
-        let halts = self.halts.all();
-        notes.extend(halts.iter().map(|s| format!("{} {} is suspended: {}", s.scope.name(), s.name, s.why)));
-        Readiness { ready, notes }
+        Readiness { ready: notes.is_empty(), notes }
     }
 }
 

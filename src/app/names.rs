@@ -26,17 +26,15 @@ struct Names {
 /// # Errors
 /// [`AppError::Names`] with every route whose links or messages would be orphaned; then nothing was changed.
 pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
-    let known: Names = match store.fact(FACT).await? {
-        Some(value) => serde_json::from_value(value).unwrap_or_default(),
-        None => Names::default(),
-    };
+    let known = known(store).await?;
     let mut faults = Vec::new();
     for (name, to) in &known.routes {
         let links = store.link_count(name).await?;
         match config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name)) {
             Some(route) if links > 0 && leads_elsewhere(config, to, &route.to) => faults.push(format!(
-                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the new \
-                 route another name, or forget the links with `dari routes retire {name}`",
+                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
+                 new route another name; or take it out of the config, forget the links with \
+                 `dari routes retire {name}`, and put it back",
                 route.to
             )),
             Some(_) => {}
@@ -55,7 +53,7 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
     if !faults.is_empty() {
         return Err(AppError::Names(faults));
     }
-    rename(config, &known, store, broker).await?;
+    rename(config, store, broker).await?;
     let names = Names {
         routes: config.routes.iter().map(|route| (route.name.clone(), route.to.clone())).collect(),
         sources: config.sources.iter().map(|source| source.name.clone()).collect(),
@@ -69,7 +67,17 @@ fn leads_elsewhere(config: &Config, before: &str, now: &str) -> bool {
     before != now && !renamed
 }
 
-async fn rename(config: &Config, known: &Names, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
+async fn known(store: &dyn Store) -> Result<Names, AppError> {
+    let fact = store.fact(FACT).await?;
+    Ok(fact.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default())
+}
+
+/// Moves what has a new name. Doing it again does nothing.
+///
+/// # Errors
+/// The store or the broker.
+pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
+    let known = known(store).await?;
     for route in &config.routes {
         if let Some(was) = route.was.as_ref().filter(|was| known.routes.contains_key(*was) && *was != JOURNAL) {
             store.rename_route(was, &route.name).await?;

@@ -75,6 +75,7 @@ async fn save(place: &Where, filter: &EventFilter, nothing: &str, file: &Path) -
     let listed = found.into_iter().find(|l| l.body).ok_or_else(|| CommandError::Failed(nothing.to_owned()))?;
     let event = &listed.event;
     let fixture = json!({
+        "source": event.source,
         "id": event.id,
         "type": event.kind,
         "subject": event.subject,

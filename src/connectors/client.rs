@@ -43,6 +43,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     public: reqwest::Client,
     any: reqwest::Client,
+    /// For this machine: what a proxy calls loopback is the proxy's own.
+    here: reqwest::Client,
     /// Why `https` does not work on this machine, if so.
     no_tls: Option<String>,
 }
@@ -58,9 +60,9 @@ impl Client {
         // An error only says that a provider was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (any, public) = (builder(), builder().no_proxy().dns_resolver(addresses::PublicOnly));
-        match (any.build(), public.build()) {
-            (Ok(any), Ok(public)) => Ok(Self(Arc::new(Inner { public, any, no_tls: None }))),
-            (Err(error), _) | (_, Err(error)) => Self::without_tls(&error),
+        match (any.build(), public.build(), builder().no_proxy().build()) {
+            (Ok(any), Ok(public), Ok(here)) => Ok(Self(Arc::new(Inner { public, any, here, no_tls: None }))),
+            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => Self::without_tls(&error),
         }
     }
 
@@ -71,6 +73,7 @@ impl Client {
         Ok(Self(Arc::new(Inner {
             public: build(builder().no_proxy().dns_resolver(addresses::PublicOnly))?,
             any: build(builder())?,
+            here: build(builder().no_proxy())?,
             no_tls: Some(ClientError::Tls(innermost(why)).to_string()),
         })))
     }
@@ -86,6 +89,7 @@ impl Client {
             return Err(SendError::NotSent(why.clone()));
         }
         let client = match call.addresses {
+            Addresses::Any if is_here(&call.url) => &inner.here,
             Addresses::Any => &inner.any,
             Addresses::Public => {
                 // The resolver is not asked about a host that is an address already.
@@ -102,6 +106,15 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response).await.map_err(|error| failed(call, &error))?;
         Ok(Answer { status, headers, body })
+    }
+}
+
+fn is_here(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every call bears the headers of [Standard Webhooks](https://www.standardwebhooks.com): a `webhook-id` that stays the
 //! same over all attempts, so that a receiver can tell a repetition, and a signature if there is a secret.
 
-use super::{Manifest, SinkKind};
+use super::{Manifest, Sandbox, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Field, Kind, Need};
 use crate::template::Escape;
@@ -22,7 +22,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[],
     sinks: &[SINK],
-    sandbox: Some(sandbox::router),
+    sandbox: Some(Sandbox { router: sandbox::router, knows: &[("url", "/")] }),
 };
 
 const SINK: SinkKind = SinkKind {

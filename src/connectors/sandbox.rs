@@ -61,8 +61,15 @@ pub struct Served {
 impl Served {
     /// The vendor's own state, as under `GET /_sandbox/state`.
     pub async fn state(&self) -> Value {
-        let request = Request::get("/_sandbox/state").body(Body::empty()).unwrap_or_default();
-        let Ok(response) = self.vendor.clone().oneshot(request).await;
+        self.play(Method::GET, "/_sandbox/state", &Value::Null).await
+    }
+
+    /// Asks the vendor itself, past faults and record: for the paths under `/_sandbox/` that are the vendor's. Null if
+    /// it does not know the path.
+    pub async fn play(&self, method: Method, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
+        let Ok(response) = self.vendor.clone().oneshot(request.body(body).unwrap_or_default()).await;
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         serde_json::from_slice(&body).unwrap_or_default()
     }

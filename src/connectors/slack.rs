@@ -4,7 +4,7 @@
 //! a 200 and `"ok": false`, an incoming webhook with a status and plain text, and a webhook gives no `ts`, so nothing can
 //! be done to its messages afterwards. Source: docs.slack.dev.
 
-use super::{AccountKind, Limits, Manifest, SinkKind};
+use super::{AccountKind, Limits, Manifest, Sandbox, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 use crate::template::Escape;
@@ -32,7 +32,10 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[hook::KIND],
     sinks: &[SINK],
-    sandbox: Some(sandbox::router),
+    sandbox: Some(Sandbox {
+        router: sandbox::router,
+        knows: &[("bot_token", sandbox::BOT_TOKEN), ("channel", sandbox::CHANNEL), ("webhook_url", sandbox::WEBHOOK)],
+    }),
 };
 
 const ACCOUNT: &[Field] = &[

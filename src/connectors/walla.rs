@@ -5,7 +5,7 @@
 //! unsaid is kept in one place each: `response.rs` reads every shape a response is known to come in, `cursor.rs` relies
 //! on nothing about the ends of a date range or the order of pages, `client.rs` asks.
 
-use crate::connectors::{AccountKind, Limits, Manifest};
+use crate::connectors::{AccountKind, Limits, Manifest, Sandbox};
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 mod client;
@@ -33,7 +33,17 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[source::KIND, hook::KIND],
     sinks: &[],
-    sandbox: Some(sandbox::router),
+    sandbox: Some(Sandbox {
+        router: sandbox::router,
+        knows: &[
+            ("client_id", sandbox::CLIENT_ID),
+            ("api_key", sandbox::API_KEY),
+            ("open_api_key", sandbox::OPEN_API_KEY),
+            ("workspace", sandbox::WORKSPACE),
+            ("project", sandbox::PROJECT),
+            ("form", sandbox::FORM),
+        ],
+    }),
 };
 
 const ACCOUNT: &[Field] = &[

@@ -4,7 +4,7 @@
 //! credentials. Nothing can be read back and no id is given, so the record's id is the rendered `key` field. Source: the
 //! vendor's page "Works 연동 API".
 
-use super::{AccountKind, Limits, Manifest, SinkKind};
+use super::{AccountKind, Limits, Manifest, Sandbox, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Field, Kind, Need};
 use crate::template::Escape;
@@ -34,7 +34,14 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[],
     sinks: &[SINK],
-    sandbox: Some(sandbox::router),
+    sandbox: Some(Sandbox {
+        router: sandbox::router,
+        knows: &[
+            ("client_id", sandbox::CLIENT_ID),
+            ("client_secret", sandbox::CLIENT_SECRET),
+            ("token", sandbox::TOKEN),
+        ],
+    }),
 };
 
 const ACCOUNT: &[Field] = &[

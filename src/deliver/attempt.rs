@@ -325,9 +325,9 @@ impl Attempt {
     }
 
     async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
-        let call = self.masked(&call.shown.to_string());
-        tracing::info!(verb = verb.name(), %call, "dry run: not sent");
-        self.journal(Step::Ended { ending: "dry-run".into(), detail: call });
+        let mut shown = serde_json::json!({ "verb": verb.name(), "sink": self.plan.to.name, "call": call.shown });
+        self.services.redactor.values(&self.event().data.value()).value(&mut shown);
+        self.journal(Step::Ended { ending: "dry-run".into(), detail: shown.to_string() });
         self.ack_and_leave().await
     }
 

@@ -12,6 +12,8 @@ use crate::store::journal::Journal;
 
 /// How many events are written at once.
 const BATCH: usize = 256;
+/// How long the last of them may take at a stop.
+const LAST: Duration = Duration::from_secs(3);
 
 /// Writes until told to stop.
 pub async fn run(broker: Arc<dyn Broker>, journal: Arc<dyn Journal>, stop: CancellationToken) {
@@ -40,11 +42,38 @@ async fn write(broker: &dyn Broker, journal: &dyn Journal, stop: &CancellationTo
         if batch.is_empty() {
             return Ok(());
         }
-        let events = batch.iter().map(|message| Arc::clone(&message.event)).collect();
-        journal.received(events).await.map_err(|e| e.to_string())?;
-        // Together, so that they share one commit.
-        let acks = batch.iter().map(|message| broker.ack(JOURNAL, message));
-        futures_util::future::try_join_all(acks).await.map_err(|e| e.to_string())?;
+        keep(broker, journal, &batch).await?;
+    }
+}
+
+async fn keep(broker: &dyn Broker, journal: &dyn Journal, batch: &[Message]) -> Result<(), String> {
+    let events = batch.iter().map(|message| Arc::clone(&message.event)).collect();
+    journal.received(events).await.map_err(|e| e.to_string())?;
+    // Together, so that they share one commit.
+    let acks = batch.iter().map(|message| broker.ack(JOURNAL, message));
+    futures_util::future::try_join_all(acks).await.map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+/// Writes what is left once nothing more is received: the journal of a stopped bridge knows every event. What takes
+/// too long is written at the next start.
+pub async fn finish(broker: &dyn Broker, journal: &dyn Journal) {
+    match tokio::time::timeout(LAST, write_all(broker, journal)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::error!(%why, "the end of the journal could not be written"),
+        Err(_) => tracing::warn!("the end of the journal is written at the next start"),
+    }
+}
+
+async fn write_all(broker: &dyn Broker, journal: &dyn Journal) -> Result<(), String> {
+    let mut consumer = broker.consume(JOURNAL, BATCH).await.map_err(|e| e.to_string())?;
+    loop {
+        let depths = broker.depths().await.map_err(|e| e.to_string())?;
+        if !depths.iter().any(|depth| depth.queue == JOURNAL && depth.messages > 0) {
+            return Ok(());
+        }
+        let batch = batch(&mut *consumer).await.map_err(|e| e.to_string())?;
+        keep(broker, journal, &batch).await?;
     }
 }
 

@@ -8,6 +8,7 @@ mod deliveries;
 mod leases;
 mod lock;
 mod schema;
+mod seed;
 mod writer;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
+pub use seed::seed;
 
 use super::{
     Begun, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement, Standing,

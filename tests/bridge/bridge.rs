@@ -29,6 +29,13 @@ sources:
   in: { webhook: { verify: none, event: { id: "{{ body.id | default(omit) }}", type: "{{ body.kind | default('thing.changed') }}", subject: "{{ body.s | default(omit) }}", version: "{{ body.v | default(omit) }}" } } }
 "#;
 
+/// A client of its own, with its own connections.
+pub fn http(timeout: Duration) -> reqwest::Client {
+    // For the process's TLS provider, without which no client can be built.
+    Client::new().unwrap();
+    reqwest::Client::builder().timeout(timeout).build().unwrap()
+}
+
 /// A folder with a config, and the clock of the bridges that run there.
 pub struct World {
     pub dir: tempfile::TempDir,
@@ -72,7 +79,7 @@ impl World {
         let (hooks, admin) = (format!("http://{}", bridge.hooks_address()), bridge.admin_address());
         let admin = admin.map(|address| format!("http://{address}"));
         let task = tokio::spawn(bridge.run(stop.clone()));
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = http(PATIENCE);
         Ok(Running { hooks, admin, operator: Some(operator), http, stop, task: Some(task) })
     }
 

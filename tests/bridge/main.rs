@@ -9,3 +9,4 @@ mod order;
 mod receiver;
 mod respect;
 mod traced;
+mod trouble;

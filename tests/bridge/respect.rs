@@ -270,6 +270,25 @@ async fn p6_what_a_person_sends_again_is_created_before_the_later_ones() {
     bridge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_a_person_drops_lets_the_later_ones_go_on() {
+    let (world, works) = world_with_works(100, "upsert").await;
+    let bridge = world.start().await;
+    let letter = held(&bridge, &works, Fault::ResetBefore).await;
+    // As after a crash in the midst of sending it again: it waits, and no message stands for it.
+    bridge.operator().store.retry_held(letter, world.clock.now()).await.unwrap();
+    let late = bridge.operator().mark_delivered(letter, None).await.unwrap_err().to_string();
+    assert!(late.contains("is being tried again"), "{late}");
+    bridge.operator().drop_dead(letter).await.unwrap();
+    world.advance(Duration::from_secs(31));
+    bridge.drained("records").await;
+    let mut made = records(&works).await;
+    made.sort();
+    assert_eq!(made, [("1".into(), "v2".into()), ("2".into(), "v9".into())]);
+    assert!(bridge.dead().await.is_empty());
+    bridge.stop().await;
+}
+
 // === P8 ===
 
 #[tokio::test(flavor = "multi_thread")]

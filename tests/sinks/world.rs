@@ -60,7 +60,7 @@ impl Op {
 impl World {
     pub async fn of(manifest: &Manifest) -> Self {
         let clock = Clock::manual("2026-11-21T03:04:05Z".parse().unwrap());
-        let router = manifest.sandbox.expect("a sandbox")(clock.clone());
+        let router = (manifest.sandbox.expect("a sandbox").router)(clock.clone());
         Self::serving(router, clock).await
     }
 

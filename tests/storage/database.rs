@@ -161,7 +161,7 @@ async fn the_log_stays_short_and_is_gone_after_a_close() {
     let log = folder.path().join("dari.db-wal");
     let length = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let mut longest = 0;
-    for n in 0..120 {
+    for n in 0..160 {
         // A row change a KiB, as events are.
         let work = move |db: &rusqlite::Connection| {
             let mut add = db.prepare_cached("INSERT INTO body (id, event) VALUES (?1, zeroblob(1024))")?;
@@ -170,7 +170,8 @@ async fn the_log_stays_short_and_is_gone_after_a_close() {
         db.write("filling", work).await.expect("written");
         longest = longest.max(length());
     }
-    assert!(longest < 80 << 20, "the log grew to {longest} bytes");
+    // Twice the length at which it is emptied: a busy machine may make the writer put that off.
+    assert!(longest < 128 << 20, "the log grew to {longest} bytes");
     db.close().await;
     assert_eq!(length(), 0);
     assert!(matches!(db.write("writing", |_| Ok(())).await, Err(StoreError::Closed)));

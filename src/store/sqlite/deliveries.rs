@@ -305,11 +305,11 @@ pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlit
     db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery), attempt]).map(drop)
 }
 
-/// Ends a held delivery.
+/// Ends a held delivery, also one that was to be tried again and never came into its queue.
 pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET state = 3, ending = ?3, event = NULL, due = NULL, verb = NULL, link_owner = NULL,
                    link_key = NULL, clock = NULL, process = NULL
-               WHERE route = ?1 AND key = ?2 AND state = 2";
+               WHERE route = ?1 AND key = ?2 AND state IN (0, 2)";
     db.prepare_cached(sql)?.execute(params![route, key, ending]).map(drop)
 }
 

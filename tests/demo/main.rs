@@ -1,0 +1,7 @@
+//! The binary as people start it: the demo, runs against sandboxes, dry runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod demo;
+mod dry;
+mod process;
+mod sandboxed;
