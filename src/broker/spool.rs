@@ -111,10 +111,9 @@ impl Spool {
         let inside = Arc::new(Inside { db, max, held, written: Notify::new() });
         let stop = CancellationToken::new();
         let forwarder = Forwarder::new(Arc::clone(&inside), Arc::clone(&inner));
-        let forwarder = tokio::spawn(stop.clone().run_until_cancelled_owned(forwarder.run()));
-        // What became of a task that was told to end is of no interest.
-        let forwarder = Mutex::new(Some(tokio::spawn(async move { _ = forwarder.await })));
-        Ok(Arc::new(Self { inner, inside, patience, stop, forwarder }))
+        let until = stop.clone();
+        let forwarder = tokio::spawn(async move { _ = until.run_until_cancelled_owned(forwarder.run()).await });
+        Ok(Arc::new(Self { inner, inside, patience, stop, forwarder: Mutex::new(Some(forwarder)) }))
     }
 
     /// How many events are in it.
@@ -145,7 +144,8 @@ impl Spool {
         };
         let entries = events.iter().map(entry).collect::<Result<Vec<_>>>()?;
         let place = Place::take(&self.inside, &entries)?;
-        let written = self.inside.db.write_then("spooling", move |db| rows::append(db, &entries), |()| place.keep());
+        let written =
+            self.inside.db.write_then("spooling", move |db| rows::append(db, &entries), move |(): &()| place.keep());
         written.await.inspect_err(|_| self.inside.refuse()).map_err(BrokerError::from)
     }
 }
@@ -189,7 +189,9 @@ impl Place {
             return Ok(Self { inside: Arc::clone(inside), load, kept: false });
         }
         let max = inside.max;
-        Err(BrokerError::Unavailable(format!("the spool is full, and the broker takes nothing ({max} bytes are its most)")))
+        Err(BrokerError::Unavailable(format!(
+            "the spool is full, and the broker takes nothing ({max} bytes are its most)"
+        )))
     }
 
     fn keep(mut self) {
