@@ -71,6 +71,8 @@ pub struct Message {
     pub attempt: u32,
     /// The broker's own handle, valid with the consumer's queue.
     pub tag: u64,
+    /// How often the broker has put it aside because those who had received it vanished again and again.
+    pub rounds: u32,
 }
 
 /// How a queue stands.

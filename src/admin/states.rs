@@ -273,7 +273,9 @@ impl Operator {
     /// There is none with this number, or it is not held; the store or the broker.
     pub async fn mark_again(&self, id: i64) -> Result<Done> {
         let dead = self.held(id).await?;
-        self.store.retry_held(id, self.clock.now()).await?;
+        if !self.store.retry_held(id, self.clock.now()).await? {
+            return Err(OperatorError::Refused(format!("delivery {id} was tried again already: see its trace")));
+        }
         self.broker.publish_to(&dead.letter.delivery.route, dead.letter.event.clone()).await?;
         self.store.forget_dead(id, dead.letter.at).await?;
         self.note(&dead, format!("sent held delivery {id} again"));

@@ -8,6 +8,7 @@
 //! knows it. [`Depth::waiting`](super::Depth::waiting) and [`Depth::oldest`](super::Depth::oldest) are not known: what
 //! waits is in queues that all routes share, and is not counted.
 
+mod asides;
 mod line;
 mod link;
 mod publisher;
@@ -38,10 +39,12 @@ use link::Link;
 use publisher::{Parcel, Publisher};
 use pump::within;
 use topology::{Bound, Names, Plan, Queues};
-use wire::short;
+use wire::{Stamp, short};
 
 pub use link::Address;
 
+/// The stamp of a message that is new.
+const FIRST: Stamp = Stamp { attempt: 1, due: None, rounds: 0 };
 /// How long a start waits for the broker.
 const START: Duration = Duration::from_secs(30);
 /// How long a change of the queues waits for the connection.
@@ -115,29 +118,25 @@ impl Shared {
     }
 
     /// Puts a message into a route's queue, now or when it is due.
-    async fn send(&self, queue: &str, event: &Event, attempt: u32, due: Option<Timestamp>) -> Result<()> {
-        self.send_all(queue, [(event, attempt, due)]).await
+    async fn send(&self, queue: &str, event: &Event, stamp: Stamp) -> Result<()> {
+        self.send_all(queue, [(event, stamp)]).await
     }
 
     /// The same with several, in their order.
-    async fn send_all(
-        &self,
-        queue: &str,
-        messages: impl IntoIterator<Item = (&Event, u32, Option<Timestamp>)>,
-    ) -> Result<()> {
+    async fn send_all(&self, queue: &str, messages: impl IntoIterator<Item = (&Event, Stamp)>) -> Result<()> {
         let now = self.clock.now();
         let mut parcels = Vec::new();
-        for (event, attempt, due) in messages {
-            let seconds = due.map_or(0, |due| seconds_until(now, due));
+        for (event, stamp) in messages {
+            let seconds = stamp.due.map_or(0, |due| seconds_until(now, due));
             let (exchange, key) = self.names.after(queue, seconds);
-            parcels.push(parcel(&exchange, &key, event, attempt, due)?);
+            parcels.push(parcel(&exchange, &key, event, stamp)?);
         }
         self.publisher.publish(parcels).await
     }
 
     /// Puts what cannot be read where a person finds it.
     async fn put_aside(&self, properties: BasicProperties, body: Vec<u8>) -> Result<()> {
-        let exchange = short(&self.names.poison()).map_err(BrokerError::Unavailable)?;
+        let exchange = short(&self.names.unreadable()).map_err(BrokerError::Unavailable)?;
         let parcel = Parcel { exchange, key: "".into(), properties, body: Bytes::from(body) };
         self.publisher.publish(vec![parcel]).await
     }
@@ -163,9 +162,9 @@ fn seconds_until(now: Timestamp, due: Timestamp) -> u64 {
     u64::try_from(left.as_secs()).unwrap_or(0) + u64::from(left.subsec_nanos() > 0)
 }
 
-fn parcel(exchange: &str, key: &str, event: &Event, attempt: u32, due: Option<Timestamp>) -> Result<Parcel> {
+fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parcel> {
     let build = || {
-        let properties = wire::properties(event, attempt, due)?;
+        let properties = wire::properties(event, stamp)?;
         let body = Bytes::copy_from_slice(event.data.bytes());
         Ok::<_, String>(Parcel { exchange: short(exchange)?, key: short(key)?, properties, body })
     };
@@ -213,8 +212,10 @@ impl RabbitBroker {
         shared.consuming.up(START).await?;
         guard.disarm();
         let known = shared.plan().keys().map(|name| (name.clone(), Arc::new(Line::new(name)))).collect();
+        let shared = Arc::new(shared);
+        tokio::spawn(asides::run(Arc::clone(&shared)));
         Ok(Self {
-            shared: Arc::new(shared),
+            shared,
             changing: tokio::sync::Mutex::default(),
             lines: Mutex::new(known),
             pumps: TaskTracker::new(),
@@ -247,7 +248,7 @@ impl RabbitBroker {
             let delivery = got.delivery;
             let letter = wire::read(&delivery.properties, &delivery.data);
             match letter {
-                Ok(letter) => self.shared.send(to, &letter.event, letter.attempt, letter.due).await?,
+                Ok(letter) => self.shared.send(to, &letter.event, letter.stamp).await?,
                 Err(_) => self.shared.put_aside(delivery.properties, delivery.data).await?,
             }
             within(delivery.acker.ack(BasicAckOptions::default())).await.map_err(failed)?;
@@ -300,13 +301,13 @@ impl Broker for RabbitBroker {
             return Err(BrokerError::Closed);
         }
         let exchange = self.shared.names.events();
-        let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, 1, None);
+        let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, FIRST);
         self.shared.publisher.publish(events.iter().map(parcel).collect::<Result<_>>()?).await
     }
 
     async fn publish_to(&self, queue: &str, event: Arc<Event>) -> Result<()> {
         self.line(queue)?;
-        self.shared.send(queue, &event, 1, None).await
+        self.shared.send(queue, &event, FIRST).await
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
@@ -323,7 +324,7 @@ impl Broker for RabbitBroker {
 
     async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> Result<()> {
         // What is under way may put its message in wait until the very end.
-        self.shared.send(queue, &message.event, attempt, Some(due)).await
+        self.shared.send(queue, &message.event, Stamp { attempt, due: Some(due), rounds: 0 }).await
     }
 
     async fn ack(&self, queue: &str, message: &Message) -> Result<()> {

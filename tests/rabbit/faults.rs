@@ -105,7 +105,7 @@ async fn p1_nothing_confirmed_is_lost_when_the_broker_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p1_closed_connections_and_a_broker_that_stops_cost_nothing() {
+async fn p1_closed_connections_a_full_memory_and_a_broker_that_stops_cost_nothing() {
     let Some(node) = node::own().await else { return };
     let site = Site::new(&node.url()).await;
     site.broker.declare(vec![all("a")]).await.expect("declared");
@@ -120,6 +120,23 @@ async fn p1_closed_connections_and_a_broker_that_stops_cost_nothing() {
     site.broker.ack("a", &message).await.expect("acked");
     drop(consumer);
 
+    // Memory: what is there is still handed out, and nothing more is taken.
+    let alarm = Arc::clone(&node);
+    let set = |mark: &'static str| {
+        let node = Arc::clone(&alarm);
+        tokio::task::spawn_blocking(move || node.ctl(&["set_vm_memory_high_watermark", mark]))
+    };
+    set("0.00001").await.expect("set");
+    let mut consumer = site.broker.consume("a", 16).await.expect("a consumer");
+    let refused = async { while site.broker.publish(vec![event(&site.clock, "s", "t", "refused")]).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), refused).await.expect("a full broker takes no more");
+    site.broker.depths().await.expect("it is there all the same");
+    let during = next(consumer.as_mut()).await;
+    site.broker.ack("a", &during).await.expect("acked");
+    drop(consumer);
+    set("0.4").await.expect("set");
+    load.reach(load.confirmed() + 200).await;
+
     node.signal("-STOP");
     let stopped = Instant::now();
     let gone = async {
@@ -133,7 +150,12 @@ async fn p1_closed_connections_and_a_broker_that_stops_cost_nothing() {
     assert!(stopped.elapsed() < PATIENCE);
     node.signal("-CONT");
     load.reach(load.confirmed() + 200).await;
-    all_arrive(&site, "a", load.end().await.into_iter().filter(|id| *id != message.event.id).collect()).await;
+    all_arrive(
+        &site,
+        "a",
+        load.end().await.into_iter().filter(|id| *id != message.event.id && *id != during.event.id).collect(),
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -10,9 +10,12 @@ use std::time::Duration;
 use dari::app::{Bridge, Options};
 use dari::clock::Clock;
 use dari::connectors::client::Client;
+use dari::store::{DeadClass, DeadFilter};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::{DEADLINE, event};
+use crate::keeping::crash;
 use crate::node;
 use crate::receiver::{Answer, Receiver};
 
@@ -34,7 +37,7 @@ routes:
     to: out
     do: create
     on_doubt: retry
-    map: {{ s: "{{{{ subject | default('') }}}}", n: "{{{{ data.n }}}}" }}
+    map: {{ s: "{{{{ subject | default('') }}}}", n: "{{{{ data.n | default(0) }}}}" }}
     retry: {{ first: 1s, factor: 1, max: 1s }}
 "#
     )
@@ -76,6 +79,41 @@ async fn p2_p4_a_webhook_comes_out_once_and_a_refused_one_after_its_wait() {
     let mut numbers = receiver.numbers();
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stops_no_other() {
+    let server = node::server().await;
+    let receiver = Receiver::ok().await;
+    let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
+    let file = dir.path().join("dari.yaml");
+    std::fs::write(&file, config("127.0.0.1:0", &server.url, &prefix, &receiver.url)).unwrap();
+    let (client, clock) = (Client::new().unwrap(), Clock::system(7));
+    let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
+    let bridge = Bridge::build(Arc::new(config), clock.clone(), &Options::default()).await.unwrap();
+    let operator = bridge.operator();
+    operator.broker.publish(vec![event(&clock, "in", "thing.changed", "crash")]).await.unwrap();
+    for _ in 0..3 {
+        crash(&server.url, &format!("{prefix}.route.news.v1")).await;
+    }
+    operator.broker.publish(vec![event(&clock, "in", "thing.changed", "good")]).await.unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(bridge.run(stop.clone()));
+    let calls = receiver.reach(1).await;
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let dead = loop {
+        let dead = operator.dead(DeadFilter::default()).await.unwrap();
+        if !dead.is_empty() {
+            break dead;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is no dead letter");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(calls.iter().map(crate::receiver::Got::subject).collect::<Vec<_>>(), ["subject-good"]);
+    assert_eq!((dead.len(), dead[0].letter.class, dead[0].letter.event.id.as_str()), (1, DeadClass::Poison, "crash"));
+    stop.cancel();
+    drop(operator);
+    task.await.unwrap().unwrap();
 }
 
 /// `dari run` as a process.

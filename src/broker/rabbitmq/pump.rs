@@ -15,7 +15,7 @@ use lapin::types::FieldTable;
 use tokio::sync::watch;
 
 use super::line::{Held, Line, Want};
-use super::wire::{self, Letter, short};
+use super::wire::{self, Letter, Stamp, short};
 use super::{Shared, topology};
 use crate::broker::Message;
 
@@ -155,16 +155,17 @@ impl<'a> Session<'a> {
                 return;
             }
         };
-        let Letter { event, attempt, due } = letter;
-        let message = Message { event: Arc::new(event), attempt, tag: self.line.tag() };
-        if let Some(due) = due.filter(|due| *due > self.shared.clock.now()) {
-            match self.shared.send(&self.line.name, &message.event, attempt, Some(due)).await {
+        let Letter { event, stamp } = letter;
+        if stamp.due.is_some_and(|due| due > self.shared.clock.now()) {
+            match self.shared.send(&self.line.name, &event, stamp).await {
                 Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
                 // Unacked it comes again with the next channel.
                 Err(error) => tracing::warn!(queue = self.line.name, %error, "a message that is not due stays unacked"),
             }
             return;
         }
+        let Stamp { attempt, rounds, .. } = stamp;
+        let message = Message { event: Arc::new(event), attempt, tag: self.line.tag(), rounds };
         self.line.put(Held { message, acker });
     }
 
@@ -208,7 +209,8 @@ impl<'a> Session<'a> {
     }
 
     async fn hand_back(&self, held: Vec<Held>) {
-        let sends = held.iter().map(|held| (&*held.message.event, held.message.attempt, None));
+        let stamp = |message: &Message| Stamp { attempt: message.attempt, due: None, rounds: message.rounds };
+        let sends = held.iter().map(|held| (&*held.message.event, stamp(&held.message)));
         if let Err(error) = self.shared.send_all(&self.line.name, sends).await {
             tracing::warn!(queue = self.line.name, %error, "what was received is left to the broker to hand back");
             return;

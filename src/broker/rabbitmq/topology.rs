@@ -59,6 +59,19 @@ impl Names {
         format!("{}.poison.v1", self.0)
     }
 
+    /// Exchange and queue of what is no event of a bridge.
+    pub fn unreadable(&self) -> String {
+        format!("{}.unreadable.v1", self.0)
+    }
+
+    /// The route of a queue.
+    pub fn route_of<'a>(&self, queue: &'a str) -> Option<&'a str> {
+        if queue == self.queue(JOURNAL) {
+            return Some(JOURNAL);
+        }
+        queue.strip_prefix(&self.0)?.strip_prefix(".route.")?.strip_suffix(".v1")
+    }
+
     /// The exchange of what is to go into a route's queue now.
     pub fn due(&self) -> String {
         format!("{}.due.v1", self.0)
@@ -87,7 +100,7 @@ impl Names {
 }
 
 /// A queue's name as a word of a key. No route's name has an underscore.
-fn due_word(name: &str) -> &str {
+pub fn due_word(name: &str) -> &str {
     if name == JOURNAL { "_journal" } else { name }
 }
 
@@ -156,8 +169,9 @@ async fn own(connection: &Connection, names: &Names, owner: &str) -> Result<()> 
 async fn exchanges(channel: &Channel, names: &Names) -> Result<()> {
     let said = words("an exchange");
     let astray = || table([("alternate-exchange", text(&names.unrouted()))]);
-    exchange(channel, &names.unrouted(), ExchangeKind::Fanout, FieldTable::default()).await.map_err(&said)?;
-    exchange(channel, &names.poison(), ExchangeKind::Fanout, FieldTable::default()).await.map_err(&said)?;
+    for name in [names.unrouted(), names.poison(), names.unreadable()] {
+        exchange(channel, &name, ExchangeKind::Fanout, FieldTable::default()).await.map_err(&said)?;
+    }
     exchange(channel, &names.events(), ExchangeKind::Topic, astray()).await.map_err(&said)?;
     // Without a way out one route that is gone would stop the waiting of all.
     exchange(channel, &names.due(), ExchangeKind::Topic, astray()).await.map_err(&said)?;
@@ -219,7 +233,7 @@ impl<'a> Queues<'a> {
     }
 
     async fn base(&mut self, names: &Names) -> Result<()> {
-        for name in [names.unrouted(), names.poison()] {
+        for name in [names.unrouted(), names.poison(), names.unreadable()] {
             self.declare(&name, table([("x-delivery-limit", AMQPValue::LongInt(NEVER))])).await?;
             self.bind(&name, &name, "").await?;
         }

@@ -12,19 +12,28 @@ const FORM: u32 = 1;
 const ATTEMPT: &str = "dari-attempt";
 const DUE: &str = "dari-due";
 const HEAD: &str = "dari-event";
+const ROUNDS: &str = "dari-rounds";
 const VERSION: &str = "dari-v";
 
 /// Persistent: it survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 
-/// What a message says.
-#[derive(Debug)]
-pub struct Letter {
-    pub event: Event,
+/// What a message says besides its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
     /// From 1.
     pub attempt: u32,
     /// It is not to be worked on before.
     pub due: Option<Timestamp>,
+    /// How often it was put aside.
+    pub rounds: u32,
+}
+
+/// What a message says.
+#[derive(Debug)]
+pub struct Letter {
+    pub event: Event,
+    pub stamp: Stamp,
 }
 
 /// Text that fits AMQP's short strings, of 255 bytes.
@@ -35,7 +44,7 @@ pub fn short(text: &str) -> Result<ShortString, String> {
 
 /// The properties of a message. They are made anew for every publish, so nothing that a broker added (`x-death`) stays:
 /// with it chained waiting queues drop the message without a word.
-pub fn properties(event: &Event, attempt: u32, due: Option<Timestamp>) -> Result<BasicProperties, String> {
+pub fn properties(event: &Event, stamp: Stamp) -> Result<BasicProperties, String> {
     let mut headers = FieldTable::default();
     let mut put = |name: &str, value: AMQPValue| _ = headers.insert(name.into(), value);
     put("cloudEvents:specversion", text("1.0"));
@@ -49,9 +58,12 @@ pub fn properties(event: &Event, attempt: u32, due: Option<Timestamp>) -> Result
     let head = Event { data: Payload::from_value(&Value::Null), ..event.clone() };
     let head = serde_json::to_string(&head).map_err(|e| format!("an event cannot be written: {e}"))?;
     put(HEAD, text(&head));
-    put(ATTEMPT, AMQPValue::LongUInt(attempt));
+    put(ATTEMPT, AMQPValue::LongUInt(stamp.attempt));
     put(VERSION, AMQPValue::LongUInt(FORM));
-    if let Some(due) = due {
+    if stamp.rounds > 0 {
+        put(ROUNDS, AMQPValue::LongUInt(stamp.rounds));
+    }
+    if let Some(due) = stamp.due {
         // Rounded up: nothing is due before its time.
         let ms = due.as_millisecond() + i64::from(due.subsec_nanosecond() % 1_000_000 > 0);
         put(DUE, AMQPValue::LongLongInt(ms));
@@ -84,7 +96,8 @@ pub fn read(properties: &BasicProperties, body: &[u8]) -> Result<Letter, String>
     let number = |name: &str| headers.inner().get(name).and_then(number);
     let attempt = number(ATTEMPT).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
     let due = number(DUE).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    Ok(Letter { event, attempt, due })
+    let rounds = number(ROUNDS).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    Ok(Letter { event, stamp: Stamp { attempt, due, rounds } })
 }
 
 /// A whole number: other clients and shovels write it in another width.
@@ -125,11 +138,12 @@ mod tests {
         for data in [Payload::json(b"{\"a\": 1.10}").expect("JSON"), Payload::Form("a=1&a=2".into())] {
             let event = event(data);
             let due = "2026-03-01T00:00:05.0005Z".parse().expect("a time");
-            let letter = read(&properties(&event, 7, Some(due)).expect("fits"), event.data.bytes()).expect("read");
+            let stamp = Stamp { attempt: 7, due: Some(due), rounds: 2 };
+            let letter = read(&properties(&event, stamp).expect("fits"), event.data.bytes()).expect("read");
             let text = |event: &Event| serde_json::to_string(event).expect("JSON");
             assert_eq!(text(&letter.event), text(&event));
-            assert_eq!(letter.attempt, 7);
-            assert_eq!(letter.due.expect("due").to_string(), "2026-03-01T00:00:05.001Z", "never before its time");
+            let rounded = "2026-03-01T00:00:05.001Z".parse().expect("a time");
+            assert_eq!(letter.stamp, Stamp { due: Some(rounded), ..stamp }, "never before its time");
         }
     }
 
@@ -137,7 +151,8 @@ mod tests {
     fn what_is_no_event_is_told() {
         let none = read(&BasicProperties::default(), b"{}").expect_err("no headers");
         assert_eq!(none, "it has no headers");
-        let good = properties(&event(Payload::json(b"1").expect("JSON")), 1, None).expect("fits");
+        let good = properties(&event(Payload::json(b"1").expect("JSON")), Stamp { attempt: 1, due: None, rounds: 0 })
+            .expect("fits");
         let torn = read(&good, b"{").expect_err("torn");
         assert!(torn.starts_with("its body: "), "{torn}");
     }
