@@ -86,6 +86,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker any more, and there are events in the spool that was used with one.
+    #[error(
+        "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
+         published, or remove the folder to give them up"
+    )]
+    Spooled {
+        /// How many.
+        left: u64,
+        /// The spool's folder.
+        folder: String,
+    },
     /// There is nothing to forward.
     #[error("there is no spool to forward: {0}")]
     NoSpool(String),
@@ -205,6 +216,14 @@ pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
+/// Refuses to forget what was spooled for a broker that the config names no more.
+fn none_left(folder: &Path) -> Result<(), AppError> {
+    match Spool::left(folder)? {
+        0 => Ok(()),
+        left => Err(AppError::Spooled { left, folder: folder.display().to_string() }),
+    }
+}
+
 /// Publishes what is in a spool that no bridge uses any more, the one in `dir` or the config's own, to the config's
 /// broker, which has to be there; how many events there were. The bridge of the config is to be stopped.
 ///
@@ -260,9 +279,10 @@ impl Bridge {
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
         let mut parts = open(&config, &clock, For::Bridge).await?;
-        if let Some(spool) = &config.spool {
+        match &config.spool {
             // The queues are there: what is in it from an earlier time is published at once.
-            parts.broker = Spool::open(&spool.path, spool.max, Arc::clone(&parts.broker), &clock)?;
+            Some(own) => parts.broker = Spool::open(&own.path, own.max, Arc::clone(&parts.broker), &clock)?,
+            None => none_left(&spool::beside(&config.store))?,
         }
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {

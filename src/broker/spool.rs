@@ -18,7 +18,7 @@
 mod forwarder;
 mod rows;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,12 @@ const MIGRATIONS: Migrations = &[include_str!("spool/migrations/0001_start.sql")
 pub const FILE: &str = "spool.db";
 /// How long the broker may take before an event is spooled: a sender as Slack waits 3 s in all.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// The folder of a spool where the config names none.
+#[must_use]
+pub fn beside(store: &Path) -> PathBuf {
+    store.with_file_name("spool")
+}
 
 /// Why a spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +120,19 @@ impl Spool {
         let until = stop.clone();
         let forwarder = tokio::spawn(async move { _ = until.run_until_cancelled_owned(forwarder.run()).await });
         Ok(Arc::new(Self { inner, inside, patience, stop, forwarder: Mutex::new(Some(forwarder)) }))
+    }
+
+    /// How many events are in the spool of a folder, which nobody has open; none if there is no spool.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub fn left(dir: &Path) -> std::result::Result<u64, SpoolError> {
+        let file = dir.join(FILE);
+        if !file.exists() {
+            return Ok(0);
+        }
+        let db = Database::open(&file, MIGRATIONS)?;
+        Ok(db.read_blocking("reading the spool", rows::found)?.0.events)
     }
 
     /// How many events are in it.

@@ -305,7 +305,10 @@ fn brokers() {
 fn spools() {
     let of = |text: &str| told(&format!("{GROUND}\n{text}\n"));
     assert_snapshot!(of("spool: { max: 1GiB }"), @"dari.yaml:12:8: `spool` serves a `broker` on another machine, and there is none: events are in the store's file at once");
-    assert_snapshot!(of("broker: { url: \"amqp://y\" }\nspool: { max: much, folder: x }"), @"");
+    assert_snapshot!(of("broker: { url: \"amqp://y\" }\nspool: { max: much, folder: x }"), @r"
+    dari.yaml:13:15: `max`: expected a size, as `512KiB`, `1MiB` or `1GiB`, found `much`
+    dari.yaml:13:21: unknown key `folder` in `spool`; expected `path` or `max`
+    ");
 }
 
 #[test]

@@ -174,11 +174,21 @@ async fn p1_a_killed_bridge_keeps_its_spool_and_a_command_forwards_one_that_was_
     let held = dari(dir.path(), &["spool", "forward"]).status().unwrap();
     assert_eq!(held.code(), Some(1), "a running bridge has it");
     kill(bridge);
+    let without: Vec<String> = config(&address, &node.url(), &receiver.url)
+        .lines()
+        .filter(|line| !line.starts_with("broker:") && !line.starts_with("spool:"))
+        .map(str::to_owned)
+        .collect();
+    std::fs::write(dir.path().join("without.yaml"), without.join("\n")).unwrap();
+    let refused = dari(dir.path(), &["run", "without.yaml"]).status().unwrap();
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert_eq!(refused.code(), Some(1));
+    assert!(log().contains("12 events are still in the spool"), "{}", log());
+
     let (own, left): (PathBuf, PathBuf) = (dir.path().join("data/spool"), dir.path().join("left"));
     std::fs::rename(own, &left).unwrap();
     back(&node).await;
     let output = dari(dir.path(), &["spool", "forward", "left"]).stdout(Stdio::piped()).output().unwrap();
-    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(output.status.success(), "{}", log());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "12 events were published; the spool is empty\n");
     let bridge = run(dir.path(), &hooks).await;

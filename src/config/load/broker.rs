@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use lapin::uri::AMQPUri;
 
 use super::Loader;
+use crate::broker::spool::beside;
 use crate::config::fields;
 use crate::config::model::{BrokerConfig, SpoolConfig};
 use crate::settings::{Node, Settings};
@@ -63,9 +64,8 @@ impl Loader<'_> {
             }
             return None;
         }
-        let beside = || store.with_file_name("spool");
         let path = spool.as_ref().and_then(|spool| spool.text("path"));
-        let path = path.map_or_else(beside, |path| self.dir.join(path));
+        let path = path.map_or_else(|| beside(store), |path| self.dir.join(path));
         Some(SpoolConfig { path, max: spool.and_then(|spool| spool.size("max")).unwrap_or(DEFAULT_MAX) })
     }
 }
