@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Operator, Pulse, api, serve};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::{Address, RabbitBroker};
-use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
+use crate::broker::spool::{Spool, SpoolError};
+use crate::broker::{Binding, Broker, BrokerError, JOURNAL, spool};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
@@ -52,6 +53,9 @@ pub enum AppError {
     /// The broker.
     #[error("{0}")]
     Broker(#[from] BrokerError),
+    /// The spool.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
     /// The HTTP client.
     #[error("{0}")]
     Client(#[from] ClientError),
@@ -82,6 +86,20 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker any more, and there are events in the spool that was used with one.
+    #[error(
+        "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
+         published, or remove the folder to give them up"
+    )]
+    Spooled {
+        /// How many.
+        left: u64,
+        /// The spool's folder.
+        folder: String,
+    },
+    /// There is nothing to forward.
+    #[error("there is no spool to forward: {0}")]
+    NoSpool(String),
     /// A certificate or key cannot be read.
     #[error("cannot read {path}: {why}")]
     Unreadable {
@@ -198,6 +216,35 @@ pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
+/// Refuses to forget what was spooled for a broker that the config names no more.
+fn none_left(folder: &Path) -> Result<(), AppError> {
+    match Spool::left(folder)? {
+        0 => Ok(()),
+        left => Err(AppError::Spooled { left, folder: folder.display().to_string() }),
+    }
+}
+
+/// Publishes what is in a spool that no bridge uses any more, the one in `dir` or the config's own, to the config's
+/// broker, which has to be there; how many events there were. The bridge of the config is to be stopped.
+///
+/// # Errors
+/// The files, a config without a broker, or a folder without a spool.
+pub async fn forward(config: &Config, clock: &Clock, dir: Option<&Path>) -> Result<u64, AppError> {
+    let Some(own) = &config.spool else { return Err(AppError::NoSpool("the config has no `broker`".to_owned())) };
+    let dir = dir.unwrap_or(&own.path);
+    let file = dir.join(spool::FILE);
+    if !file.exists() {
+        return Err(AppError::NoSpool(format!("there is no {}", file.display())));
+    }
+    let parts = open(config, clock, For::Operator).await?;
+    let spool = Spool::open(dir, own.max, Arc::clone(&parts.broker), clock)?;
+    let events = spool.events();
+    spool.emptied().await;
+    spool.finish().await;
+    parts.embedded.close().await;
+    Ok(events)
+}
+
 fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<String, Arc<Notify>>) -> Operator {
     Operator {
         config: Arc::clone(config),
@@ -232,7 +279,12 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
-        let parts = open(&config, &clock, For::Bridge).await?;
+        let mut parts = open(&config, &clock, For::Bridge).await?;
+        match &config.spool {
+            // The queues are there: what is in it from an earlier time is published at once.
+            Some(own) => parts.broker = Spool::open(&own.path, own.max, Arc::clone(&parts.broker), &clock)?,
+            None => none_left(&spool::beside(&config.store))?,
+        }
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         for source in config.sources.iter().filter(|source| source.enabled) {
             let role = config

@@ -11,6 +11,8 @@ use crate::event::Event;
 pub mod embedded;
 /// RabbitMQ.
 pub mod rabbitmq;
+/// Where events wait on this machine while the broker does not take them.
+pub mod spool;
 
 /// The name of the queue that the journal is written from. No route can have it (names have no dot).
 pub const JOURNAL: &str = "dari.journal";
@@ -86,6 +88,15 @@ pub struct Depth {
     pub oldest: Option<Timestamp>,
 }
 
+/// What waits on this machine because the broker does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many events.
+    pub events: u64,
+    /// True if the last one was not taken here either: no room is left, or the disk fails.
+    pub refusing: bool,
+}
+
 /// Moves events. Everything is durable when a method returns.
 #[async_trait]
 pub trait Broker: Send + Sync {
@@ -118,6 +129,11 @@ pub trait Broker: Send + Sync {
 
     /// Removes a queue that no config names any more, with its messages; how many there were.
     async fn remove(&self, queue: &str) -> Result<u64>;
+
+    /// What waits on this machine for the broker; `None` for a broker that has no such place.
+    fn spooled(&self) -> Option<Waiting> {
+        None
+    }
 
     /// Ends it in order: consumers end, and what was received and not acked is handed back. Called when nothing is
     /// under way any more.

@@ -44,9 +44,9 @@ pub(super) static TOP: &[Field] = &[
     ),
     field(
         "spool",
-        Kind::Any,
-        Need::NotYet("it serves a broker on another machine; leave it out"),
-        "Where events wait while the broker is away.",
+        Kind::Object(SPOOL),
+        Need::Optional,
+        "Where events wait on this machine while the `broker` does not take them.",
     ),
     field(
         "alerts",
@@ -82,6 +82,12 @@ pub(super) static BROKER: &[Field] = &[
     field("ca_file", Kind::Path, Need::Optional, "PEM of a root certificate besides the system's."),
     field("client_cert", Kind::Path, Need::Optional, "PEM of the certificate that the broker knows this bridge by."),
     field("client_key", Kind::Path, Need::Optional, "PEM of its key."),
+];
+
+/// `spool`.
+pub(super) static SPOOL: &[Field] = &[
+    field("path", Kind::Path, Need::Optional, "Its folder; `spool` beside the store's file if missing."),
+    field("max", Kind::Size, Need::Default("1GiB"), "How much may wait in it."),
 ];
 
 /// `listen`.

@@ -128,11 +128,13 @@ impl Loader<'_> {
                 self.checker.fault(path, format!("`redact`: {why}"));
             }
         }
+        let store = self.store(&top);
         Config {
             file: self.file.to_owned(),
             dir: self.dir.to_owned(),
-            store: self.store(&top),
             broker: self.broker(&top),
+            spool: self.spool(&top, &store),
+            store,
             listen: self.listen(&top),
             zone: self.zone.clone(),
             journal_keep,

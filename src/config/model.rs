@@ -27,6 +27,8 @@ pub struct Config {
     pub store: PathBuf,
     /// The RabbitMQ that moves events; `None`: the queue in the store's file does.
     pub broker: Option<BrokerConfig>,
+    /// Where events wait while that one does not take them; there if it is.
+    pub spool: Option<SpoolConfig>,
     /// Where it listens.
     pub listen: Listen,
     /// The zone of times that bear none.
@@ -68,6 +70,15 @@ pub struct BrokerConfig {
     pub ca_file: Option<PathBuf>,
     /// PEM of a client certificate, and of its key.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where events wait while the broker does not take them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The folder.
+    pub path: PathBuf,
+    /// How much may wait, in bytes of events.
+    pub max: u64,
 }
 
 /// Where it listens.

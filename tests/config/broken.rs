@@ -327,10 +327,19 @@ fn brokers() {
 }
 
 #[test]
+fn spools() {
+    let of = |text: &str| told(&format!("{GROUND}\n{text}\n"));
+    assert_snapshot!(of("spool: { max: 1GiB }"), @"dari.yaml:12:8: `spool` serves a `broker` on another machine, and there is none: events are in the store's file at once");
+    assert_snapshot!(of("broker: { url: \"amqp://y\" }\nspool: { max: much, folder: x }"), @r"
+    dari.yaml:13:15: `max`: expected a size, as `512KiB`, `1MiB` or `1GiB`, found `much`
+    dari.yaml:13:21: unknown key `folder` in `spool`; expected `path` or `max`
+    ");
+}
+
+#[test]
 fn what_does_not_work_yet() {
     assert_snapshot!(told(&format!(r#"{GROUND}
   new: {{ records: {{ account: acme, token: x, beta: 1, fetch_hosts: [x], find: {{}} }} }}
-spool: {{ max: 1GiB }}
 alerts: crm
 store: {{ url: "postgres://x" }}
 routes:
@@ -347,15 +356,14 @@ routes:
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
     dari.yaml:12:73: `find` does not work yet: what is in doubt is held or retried, by `on_doubt`
-    dari.yaml:13:1: `spool` does not work yet: it serves a broker on another machine; leave it out
-    dari.yaml:14:1: `alerts` does not work yet: operators are told in the log; leave it out
-    dari.yaml:15:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:20:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
-    dari.yaml:21:5: `lookup` does not work yet: use `tables` for what can be listed in a file
-    dari.yaml:22:5: `link` does not work yet: a route remembers its own records only
-    dari.yaml:23:5: `match` does not work yet: `upsert` goes by what Dari itself created
-    dari.yaml:24:5: `priority` does not work yet: routes take turns
-    dari.yaml:25:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
+    dari.yaml:13:1: `alerts` does not work yet: operators are told in the log; leave it out
+    dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
+    dari.yaml:19:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
+    dari.yaml:20:5: `lookup` does not work yet: use `tables` for what can be listed in a file
+    dari.yaml:21:5: `link` does not work yet: a route remembers its own records only
+    dari.yaml:22:5: `match` does not work yet: `upsert` goes by what Dari itself created
+    dari.yaml:23:5: `priority` does not work yet: routes take turns
+    dari.yaml:24:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
     ");
 }
 

@@ -1,16 +1,19 @@
-//! `broker`.
+//! `broker` and `spool`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lapin::uri::AMQPUri;
 
 use super::Loader;
+use crate::broker::spool::beside;
 use crate::config::fields;
-use crate::config::model::BrokerConfig;
+use crate::config::model::{BrokerConfig, SpoolConfig};
 use crate::settings::{Node, Settings};
 
 /// The longest prefix: with a route's name and the rest it is to fit the names of AMQP, which have 255 bytes.
 const LONGEST: usize = 64;
+/// How much waits at most where the config does not say.
+const DEFAULT_MAX: u64 = 1 << 30;
 
 impl Loader<'_> {
     pub(super) fn broker(&mut self, top: &Settings<'_>) -> Option<BrokerConfig> {
@@ -48,5 +51,21 @@ impl Loader<'_> {
         };
         let urls = [broker.secrets("url"), broker.secrets("urls")].concat();
         Some(BrokerConfig { urls, prefix: prefix.to_owned(), ca_file, identity })
+    }
+
+    /// With a broker there is one even if the config does not say so: webhooks are to be taken while it is away.
+    pub(super) fn spool(&mut self, top: &Settings<'_>, store: &Path) -> Option<SpoolConfig> {
+        let spool = top.object("spool", fields::SPOOL);
+        if top.get("broker").is_none() {
+            if let Some(spool) = spool {
+                let message = "`spool` serves a `broker` on another machine, and there is none: events are in the \
+                               store's file at once";
+                self.checker.fault(spool.node(), message);
+            }
+            return None;
+        }
+        let path = spool.as_ref().and_then(|spool| spool.text("path"));
+        let path = path.map_or_else(|| beside(store), |path| self.dir.join(path));
+        Some(SpoolConfig { path, max: spool.and_then(|spool| spool.size("max")).unwrap_or(DEFAULT_MAX) })
     }
 }
