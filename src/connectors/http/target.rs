@@ -79,10 +79,9 @@ impl Target {
         }
         shown.push_str(url.path().strip_prefix(own_path).unwrap_or_default());
         let Some(query) = url.query() else { return shown };
-        shown.push('?');
         match query.strip_prefix(own_query).filter(|_| !own_query.is_empty()) {
-            Some(added) => shown.push_str(&format!("{HIDDEN}{added}")),
-            None => shown.push_str(query),
+            Some(added) => shown.extend(["?", HIDDEN, added]),
+            None => shown.extend(["?", query]),
         }
         shown
     }
