@@ -55,11 +55,31 @@ impl Redactor {
                 collect(value, &mut found);
             }
         }
+        // As they stand in a request's path, in a form, and in Slack's text.
+        let others: Vec<String> =
+            found.iter().flat_map(|text| escaped(text)).filter(|text| !found.contains(text)).collect();
+        found.extend(others);
         // Longer ones first, so that a value within another leaves no rest of it behind.
-        found.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        found.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         found.dedup();
         Masked(found)
     }
+}
+
+/// The other forms in which a text appears in what is sent.
+fn escaped(text: &str) -> [String; 5] {
+    /// Everything but what RFC 3986 calls unreserved.
+    const RESERVED: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    /// As they, with the dots that would be steps of a path.
+    const AND_DOTS: &percent_encoding::AsciiSet = &RESERVED.add(b'.');
+    let percent = percent_encoding::utf8_percent_encode(text, RESERVED).to_string();
+    let dots = percent_encoding::utf8_percent_encode(text, AND_DOTS).to_string();
+    let form = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let entities = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // Within a value that was written as JSON.
+    let json = serde_json::Value::String(text.to_owned()).to_string();
+    [percent, dots, form, entities, json[1..json.len() - 1].to_owned()]
 }
 
 fn step<'a>(value: &'a Value, segment: &str) -> Option<&'a Value> {
@@ -160,6 +180,23 @@ mod tests {
             json!({"data": {"answers": {"연락처": MASK}, "fields": {"f1": MASK}, "n": MASK},
                    "call": {"text": "tel •••!", "x": MASK, "y": 7}})
         );
+    }
+
+    #[test]
+    fn a_value_is_masked_in_its_other_forms() {
+        let redactor = Redactor::new(["data.name", "data.file"]).expect("paths");
+        let masked = redactor.values(&json!({"name": "김 & <하나>", "file": "../a\"b"}));
+        for text in [
+            "/people/%EA%B9%80%20%26%20%3C%ED%95%98%EB%82%98%3E/x",
+            "q=%EA%B9%80+%26+%3C%ED%95%98%EB%82%98%3E",
+            "hello 김 &amp; &lt;하나&gt;",
+            "/files/%2E%2E%2Fa%22b",
+            r#"[{"f":"../a\"b"}]"#,
+        ] {
+            let shown = masked.text(text);
+            assert!(shown.contains(MASK) && !shown.contains('%') && !shown.contains("하나"), "{shown}");
+            assert!(!shown.contains("a\\"), "{shown}");
+        }
     }
 
     #[test]

@@ -50,6 +50,16 @@ pub enum Access {
     },
 }
 
+/// True for a URL whose host is this machine itself.
+fn is_loopback(url: &str) -> bool {
+    match url::Url::parse(url).ok().as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 impl Access {
     /// Finds the bridge.
     ///
@@ -59,7 +69,10 @@ impl Access {
         // For the process's TLS provider, which every HTTP client needs.
         crate::connectors::client::Client::new().map_err(CommandError::failed)?;
         if let Some(admin) = &place.admin {
-            let client = reqwest::Client::builder().build().map_err(CommandError::failed)?;
+            let client = reqwest::Client::builder();
+            // No proxy of the environment can reach this machine's own loopback, and the token is not for it.
+            let client = if is_loopback(admin) { client.no_proxy() } else { client };
+            let client = client.build().map_err(CommandError::failed)?;
             let base = admin.trim_end_matches('/').to_owned();
             return Ok(Self::Live { client, base, token: std::env::var("DARI_ADMIN_TOKEN").ok() });
         }
@@ -172,4 +185,19 @@ pub fn environment(name: &str) -> Option<String> {
 #[must_use]
 pub fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for own in ["http://127.0.0.1:8081", "http://127.1.2.3", "http://localhost:1/", "http://[::1]:8081"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in ["http://10.0.0.1", "https://bridge.acme.kr", "http://127.0.0.1.acme.kr", "127.0.0.1", ""] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
 }

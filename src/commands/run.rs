@@ -107,6 +107,11 @@ fn announce(config: &Config, bridge: &Bridge) {
     if let Some(address) = bridge.admin_address() {
         tracing::info!(%address, "the admin API listens: commands reach it with `--admin http://{address}`");
     }
+    let public = config.listen.public.clone().unwrap_or_else(|| format!("http://{}", bridge.hooks_address()));
+    for source in config.sources.iter().filter(|source| source.enabled && !source.polls()) {
+        // Where the path ends with a secret, that is not for the log.
+        tracing::info!(source = source.name, url = format!("{public}/hooks/{}", source.name), "webhooks come here");
+    }
     let (sources, routes) = (config.sources.len(), config.routes.len());
     tracing::info!(address = %bridge.hooks_address(), sources, routes, store = %config.store.display(), "the bridge is ready");
 }

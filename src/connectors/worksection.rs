@@ -33,19 +33,19 @@ pub static MANIFEST: Manifest = Manifest {
     sandbox: None,
 };
 
+/// Why keys of calls do not work yet.
+const NO_CALLS: &str = "webhooks are received and Worksection is not called; leave it out";
+
 const ACCOUNT: &[Field] = &[
     Field {
         name: "host",
         kind: Kind::Text,
-        need: Need::Required,
-        doc: "The account's host, as `acme.worksection.com`.",
-    },
-    Field {
-        name: "admin_key",
-        kind: Kind::Secret,
         need: Need::Optional,
-        doc: "The admin API's key. Receiving webhooks does not need it.",
+        doc: "The account's host, as `acme.worksection.com`, for who reads the config: receiving webhooks does not need it.",
     },
+    Field { name: "admin_key", kind: Kind::Secret, need: Need::NotYet(NO_CALLS), doc: "The admin API's key." },
+    Field { name: "url", kind: Kind::Url, need: Need::NotYet(NO_CALLS), doc: "Another base URL." },
+    Field { name: "limits", kind: Kind::Any, need: Need::NotYet(NO_CALLS), doc: "How much the account may be used." },
 ];
 
 const FIELDS: &[Field] = &[

@@ -69,6 +69,11 @@ routes:
 }
 
 #[test]
+fn a_sink_that_is_its_own_account_with_the_name_of_another() {
+    assert_snapshot!(told(&format!("{GROUND}  acme: {{ http: {{ url: \"https://x.example\" }} }}\n")), @"dari.yaml:11:3: sink `acme` is its own account, and there is another account `acme`; rename one");
+}
+
+#[test]
 fn unknown_keys_and_kinds() {
     assert_snapshot!(told(r#"
 acounts: {}

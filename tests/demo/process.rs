@@ -61,7 +61,7 @@ impl Process {
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+        assert!(Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status().expect("kill runs").success());
     }
 
     /// Waits for the end and reads the rest.

@@ -180,6 +180,12 @@ impl Loader<'_> {
         let (was, enabled) = (common.text("was").map(str::to_owned), common.flag("enabled"));
         let vendor = manifest.account.as_ref().map(|account| account.limits).unwrap_or_default();
         let limits = limits(node.get("limits"), vendor);
+        if manifest.account.is_none() && self.checker.accounts.contains_key(&key.name) {
+            let message =
+                format!("sink `{0}` is its own account, and there is another account `{0}`; rename one", key.name);
+            self.checker.faults.push(Fault::new(key.spot, message));
+            return None;
+        }
         let node = without(node, &[fields::SINK, own], kind.fields);
         let account = node.get("account").and_then(Node::text).unwrap_or(&key.name).to_owned();
         let sink =

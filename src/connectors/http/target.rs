@@ -4,6 +4,9 @@ use url::Url;
 
 use crate::connectors::call::HIDDEN;
 
+/// In place of the config's own path in what people see.
+const OWN_PATH: &str = "/…";
+
 /// A sink's URL.
 #[derive(Clone)]
 pub struct Target {
@@ -66,10 +69,21 @@ impl Target {
         if self.contains(&url) { Ok(url) } else { refuse("leaves the sink's URL") }
     }
 
-    /// The URL as people may see it: the values of the config's own query may be secrets.
+    /// The URL as people may see it: the host, and what a request put below the config's own path and query, which may
+    /// hold a secret.
     pub fn shown(&self, url: &Url) -> String {
-        let Some(own) = self.url.query().filter(|own| !own.is_empty()) else { return url.to_string() };
-        url.as_str().replacen(own, HIDDEN, 1)
+        let (own_path, own_query) = (self.url.path().trim_end_matches('/'), self.url.query().unwrap_or_default());
+        let mut shown = url.origin().ascii_serialization();
+        if !own_path.is_empty() {
+            shown.push_str(OWN_PATH);
+        }
+        shown.push_str(url.path().strip_prefix(own_path).unwrap_or_default());
+        let Some(query) = url.query() else { return shown };
+        match query.strip_prefix(own_query).filter(|_| !own_query.is_empty()) {
+            Some(added) => shown.extend(["?", HIDDEN, added]),
+            None => shown.extend(["?", query]),
+        }
+        shown
     }
 
     fn contains(&self, url: &Url) -> bool {
@@ -122,7 +136,21 @@ mod tests {
         let hook = target("https://erp.acme.kr/in?key=hunter2");
         let url = hook.join("/x?n=1").expect("below");
         assert_eq!(url.as_str(), "https://erp.acme.kr/in/x?key=hunter2&n=1");
-        assert_eq!(hook.shown(&url), "https://erp.acme.kr/in/x?***&n=1");
+        assert_eq!(hook.shown(&url), "https://erp.acme.kr/…/x?***&n=1");
+        assert_eq!(hook.shown(hook.url()), "https://erp.acme.kr/…?***");
+    }
+
+    #[test]
+    fn a_path_of_the_config_is_not_shown() {
+        for (own, path, shown) in [
+            ("https://chat.acme.kr/hooks/hunter2", "", "https://chat.acme.kr/…"),
+            ("https://chat.acme.kr/hooks/hunter2/", "/a?b=1", "https://chat.acme.kr/…/a?b=1"),
+            ("https://erp.acme.kr:8443", "/a?b=1", "https://erp.acme.kr:8443/a?b=1"),
+            ("https://erp.acme.kr/", "", "https://erp.acme.kr/"),
+        ] {
+            let target = target(own);
+            assert_eq!(target.shown(&target.join(path).expect("below")), shown, "{own} {path}");
+        }
     }
 
     #[test]

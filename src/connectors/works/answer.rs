@@ -53,11 +53,26 @@ fn by_code(call: &Call, answer: &Answer, said: &Said, now: Timestamp, zone: &Tim
         "901" | "902" | "903" | "904" | "927" => suspend(None),
         // The call limit, which is monthly.
         "905" => suspend(next_month(now, zone)),
-        code if code.len() == 3 && code.starts_with('9') => Outcome::reject(why),
+        "429" => Outcome::Retry { after: answer.retry_after(now), account: true, why },
+        // A gateway's trouble in the body of a 200, or a code that no page lists under the status of one: nothing is wrong
+        // with the record, and a gateway may have given up on a call that took effect.
+        code if is_trouble(code) && ok => in_doubt(call, why),
+        code if is_vendors(code) && answer.status.is_server_error() => in_doubt(call, why),
+        code if is_vendors(code) => Outcome::reject(why),
         _ if ok => Outcome::reject(why),
         // Such as `{"code": "500"}` with a 500: the status says as much.
         _ => return None,
     })
+}
+
+/// A status of a server in trouble, as a code.
+fn is_trouble(code: &str) -> bool {
+    code.len() == 3 && code.starts_with('5') && code.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A code of the vendor's own range, 9xx.
+fn is_vendors(code: &str) -> bool {
+    code.len() == 3 && code.starts_with('9')
 }
 
 /// Not understood: whether it took effect is unknown, which matters only where a second call would do more.
@@ -152,6 +167,12 @@ mod tests {
             (Method::POST, 504, "", "unknown"),
             (Method::PUT, 504, "", "retry"),
             (Method::POST, 500, r#"{"code":"500"}"#, "retry"),
+            (Method::POST, 200, r#"{"code":"500"}"#, "unknown"),
+            (Method::PUT, 200, r#"{"code":503}"#, "retry"),
+            (Method::POST, 200, r#"{"code":"429"}"#, "retry"),
+            (Method::POST, 500, r#"{"code":"999"}"#, "unknown"),
+            (Method::PUT, 502, r#"{"code":"999"}"#, "retry"),
+            (Method::POST, 500, r#"{"code":"904"}"#, "suspend"),
             (Method::POST, 502, "", "retry"),
             (Method::POST, 429, "", "retry"),
             (Method::POST, 400, "", "reject"),
