@@ -22,10 +22,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
+use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, worker};
 use crate::intake::{self, Intake};
 use crate::poll::PollLoop;
+use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
@@ -176,6 +178,7 @@ pub struct Bridge {
     services: Arc<Services>,
     operator: Arc<Operator>,
     intake: Arc<Intake>,
+    gates: plans::Gates,
     pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
@@ -191,7 +194,10 @@ impl Bridge {
         let client = Client::new()?;
         let parts = open(&config, &clock, For::Bridge).await?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
+        let gates = plans::gates(&config);
         for source in config.sources.iter().filter(|source| source.enabled) {
+            let gate = source.account.as_ref().and_then(|account| gates.get(account));
+            let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
             let role = config
                 .build_source(source, &client, &clock)
                 .map_err(|faults| AppError::Build { name: source.name.clone(), faults })?;
@@ -230,7 +236,7 @@ impl Bridge {
         };
         let hooks = bind(config.listen.hooks).await?;
         let socket = socket(&config);
-        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -263,8 +269,8 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, pollers, hooks, admin, socket } = self;
-        for plan in plans::plans(&services)? {
+        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
+        for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
             tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
@@ -322,6 +328,11 @@ impl Tasks {
             self.set.shutdown().await;
         }
     }
+}
+
+fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
+    let (store, halts) = (Arc::clone(&parts.store), Arc::clone(&parts.halts));
+    Arc::new(AccountMeter { gate: Arc::clone(gate), store, halts, clock: clock.clone() })
 }
 
 /// A poller with what its loop needs to know of it.
