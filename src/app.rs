@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operator, Pulse, api, serve};
 use crate::broker::embedded::Embedded;
-use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
+use crate::broker::rabbitmq::{Address, RabbitBroker};
+use crate::broker::spool::{Spool, SpoolError};
+use crate::broker::{Binding, Broker, BrokerError, JOURNAL, spool};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
 use crate::deliver::gate::Gate;
@@ -52,6 +55,9 @@ pub enum AppError {
     /// The broker.
     #[error("{0}")]
     Broker(#[from] BrokerError),
+    /// The spool.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
     /// The HTTP client.
     #[error("{0}")]
     Client(#[from] ClientError),
@@ -67,6 +73,39 @@ pub enum AppError {
     #[error("cannot make the folder {path}: {why}")]
     Folder {
         /// The folder.
+        path: String,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// The config names a broker, and there are messages in the queue that was used without one.
+    #[error(
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
+         they are delivered"
+    )]
+    LeftBehind {
+        /// How many.
+        left: u64,
+        /// The store's file.
+        file: String,
+    },
+    /// The config names no broker any more, and there are events in the spool that was used with one.
+    #[error(
+        "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
+         published, or remove the folder to give them up"
+    )]
+    Spooled {
+        /// How many.
+        left: u64,
+        /// The spool's folder.
+        folder: String,
+    },
+    /// There is nothing to forward.
+    #[error("there is no spool to forward: {0}")]
+    NoSpool(String),
+    /// A certificate or key cannot be read.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The file.
         path: String,
         /// Why not.
         why: std::io::Error,
@@ -128,7 +167,16 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
-    let broker: Arc<dyn Broker> = embedded.broker.clone();
+    let broker: Arc<dyn Broker> = match &config.broker {
+        Some(rabbit) => {
+            let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
+            if left > 0 {
+                return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
+            }
+            Arc::new(rabbitmq(rabbit, &store, clock).await?)
+        }
+        None => embedded.broker.clone(),
+    };
     let journal = Arc::new(Observed::new(embedded.journal.clone()));
     match whom {
         For::Bridge => names::settle(config, &*store, &*broker).await?,
@@ -139,6 +187,19 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
     Ok(Parts { embedded, store, broker, journal, halts, redactor })
+}
+
+async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|why| AppError::Unreadable { path: path.display().to_string(), why })
+    };
+    let ca = config.ca_file.as_deref().map(read).transpose()?;
+    let identity = match &config.identity {
+        Some((certificate, key)) => Some((read(certificate)?.into_bytes(), read(key)?.into())),
+        None => None,
+    };
+    let address = Address { urls: config.urls.clone(), ca, identity };
+    Ok(RabbitBroker::open(address, &config.prefix, Arc::clone(store), clock.clone()).await?)
 }
 
 /// Every queue that the config asks for, and what it receives.
@@ -155,6 +216,35 @@ fn bindings(config: &Config) -> Vec<Binding> {
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
+}
+
+/// Refuses to forget what was spooled for a broker that the config names no more.
+fn none_left(folder: &Path) -> Result<(), AppError> {
+    match Spool::left(folder)? {
+        0 => Ok(()),
+        left => Err(AppError::Spooled { left, folder: folder.display().to_string() }),
+    }
+}
+
+/// Publishes what is in a spool that no bridge uses any more, the one in `dir` or the config's own, to the config's
+/// broker, which has to be there; how many events there were. The bridge of the config is to be stopped.
+///
+/// # Errors
+/// The files, a config without a broker, or a folder without a spool.
+pub async fn forward(config: &Config, clock: &Clock, dir: Option<&Path>) -> Result<u64, AppError> {
+    let Some(own) = &config.spool else { return Err(AppError::NoSpool("the config has no `broker`".to_owned())) };
+    let dir = dir.unwrap_or(&own.path);
+    let file = dir.join(spool::FILE);
+    if !file.exists() {
+        return Err(AppError::NoSpool(format!("there is no {}", file.display())));
+    }
+    let parts = open(config, clock, For::Operator).await?;
+    let spool = Spool::open(dir, own.max, Arc::clone(&parts.broker), clock)?;
+    let events = spool.events();
+    spool.emptied().await;
+    spool.finish().await;
+    parts.embedded.close().await;
+    Ok(events)
 }
 
 fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<String, Arc<Notify>>) -> Operator {
@@ -192,7 +282,12 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
-        let parts = open(&config, &clock, For::Bridge).await?;
+        let mut parts = open(&config, &clock, For::Bridge).await?;
+        match &config.spool {
+            // The queues are there: what is in it from an earlier time is published at once.
+            Some(own) => parts.broker = Spool::open(&own.path, own.max, Arc::clone(&parts.broker), &clock)?,
+            None => none_left(&spool::beside(&config.store))?,
+        }
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         let gates = plans::gates(&config);
         for source in config.sources.iter().filter(|source| source.enabled) {
@@ -299,6 +394,8 @@ impl Bridge {
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
+        // Before the store: a broker on another machine keeps there what is bound.
+        parts.broker.finish().await;
         parts.embedded.close().await;
         // A part that panicked has no name to give.
         ended.map_or(Ok(()), |part| Err(AppError::Ended(part.unwrap_or("that panicked"))))

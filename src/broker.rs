@@ -9,6 +9,10 @@ use crate::event::Event;
 
 /// The queue in the SQLite file of the store.
 pub mod embedded;
+/// RabbitMQ.
+pub mod rabbitmq;
+/// Where events wait on this machine while the broker does not take them.
+pub mod spool;
 
 /// The name of the queue that the journal is written from. No route can have it (names have no dot).
 pub const JOURNAL: &str = "dari.journal";
@@ -67,6 +71,8 @@ pub struct Message {
     pub attempt: u32,
     /// The broker's own handle, valid with the consumer's queue.
     pub tag: u64,
+    /// How often the broker has put it aside because those who had received it vanished again and again.
+    pub rounds: u32,
 }
 
 /// How a queue stands.
@@ -80,6 +86,15 @@ pub struct Depth {
     pub waiting: u64,
     /// When the oldest was received.
     pub oldest: Option<Timestamp>,
+}
+
+/// What waits on this machine because the broker does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many events.
+    pub events: u64,
+    /// True if the last one was not taken here either: no room is left, or the disk fails.
+    pub refusing: bool,
 }
 
 /// Moves events. Everything is durable when a method returns.
@@ -114,6 +129,15 @@ pub trait Broker: Send + Sync {
 
     /// Removes a queue that no config names any more, with its messages; how many there were.
     async fn remove(&self, queue: &str) -> Result<u64>;
+
+    /// What waits on this machine for the broker; `None` for a broker that has no such place.
+    fn spooled(&self) -> Option<Waiting> {
+        None
+    }
+
+    /// Ends it in order: consumers end, and what was received and not acked is handed back. Called when nothing is
+    /// under way any more.
+    async fn finish(&self) {}
 }
 
 /// Receives from one queue. Dropped: what was received and not acked goes back, at once and in its place.

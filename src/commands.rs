@@ -14,6 +14,7 @@ pub mod run;
 pub mod sandbox;
 pub mod schema;
 pub mod send;
+pub mod spool;
 pub mod test;
 
 /// How a command ended badly.

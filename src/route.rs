@@ -16,7 +16,7 @@ use crate::template::{Context, Escape, Expression, RenderError, Rendered, Tables
 mod links;
 mod record;
 
-pub use links::{Resolution, is_stale, resolve};
+pub use links::{Resolution, is_older, is_stale, resolve};
 pub use record::{RenderedOperation, render};
 
 pub use crate::template::mapping::NAMES;

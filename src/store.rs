@@ -152,7 +152,7 @@ pub struct Ahead {
 /// All that is known before an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// This delivery's line in the ledger; `None` if it has not expired and was never seen.
+    /// This delivery's line in the ledger; `None` if it was never seen, or is forgotten.
     pub entry: Option<LedgerEntry>,
     /// Another event of this route that this one repeats (same body, see [`Event::body_key`]).
     pub repeats: Option<String>,
@@ -192,6 +192,8 @@ pub struct Intent {
     pub version: Option<Version>,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// The ledger's new [`LedgerEntry::first_retry`].
+    pub first_retry: Option<Timestamp>,
     /// What the call will do.
     pub verb: Verb,
     /// When the ledger may forget it once it has ended.
@@ -348,6 +350,9 @@ pub trait Store: Send + Sync {
     /// Sets the ledger's attempt: called when the message of the next attempt is durable in the broker.
     async fn advance(&self, delivery: DeliveryKey, attempt: u32) -> Result<()>;
 
+    /// Ends an unfinished delivery as `skipped`: its route takes it no more. What is held stays held.
+    async fn leave(&self, delivery: DeliveryKey) -> Result<()>;
+
     /// The ledger's line of a delivery.
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>>;
 
@@ -372,7 +377,8 @@ pub trait Store: Send + Sync {
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
     /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it
-    /// was before. The letter stays until [`Store::forget_dead`]. False if there is none, or it is not held.
+    /// was before. The letter stays until [`Store::forget_dead`]. False if there is none, or it is no longer held
+    /// because an earlier try is under way or has ended; then the letter goes.
     async fn retry_held(&self, id: i64, now: Timestamp) -> Result<bool>;
 
     /// Removes a dead letter whose event was published again, and nothing else; not if it was written anew since `at`

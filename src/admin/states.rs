@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::views::{AccountView, Done, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
-use crate::broker::{Depth, JOURNAL};
+use crate::broker::{Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
 use crate::deliver::gate::{Gate, month_turns};
 use crate::outcome::Scope;
@@ -273,7 +273,9 @@ impl Operator {
     /// There is none with this number, or it is not held; the store or the broker.
     pub async fn mark_again(&self, id: i64) -> Result<Done> {
         let dead = self.held(id).await?;
-        self.store.retry_held(id, self.clock.now()).await?;
+        if !self.store.retry_held(id, self.clock.now()).await? {
+            return Err(OperatorError::Refused(format!("delivery {id} was tried again already: see its trace")));
+        }
         self.broker.publish_to(&dead.letter.delivery.route, dead.letter.event.clone()).await?;
         self.store.forget_dead(id, dead.letter.at).await?;
         self.note(&dead, format!("sent held delivery {id} again"));
@@ -310,24 +312,43 @@ impl Operator {
 
     /// Whether the bridge can do its work, and what is suspended: that is no reason to be taken out of service.
     pub async fn readiness(&self) -> Readiness {
-        let mut readiness = self.ability().await;
+        let mut readiness = self.judged(true).await;
         let halts = self.halts.all();
         readiness.notes.extend(halts.iter().map(|s| format!("{} {} is suspended: {}", s.scope.name(), s.name, s.why)));
         readiness
     }
 
-    /// Whether the bridge can do its work, and if not, why.
+    /// Whether the bridge can do its work, in words for anybody.
     pub async fn ability(&self) -> Readiness {
-        let mut notes = Vec::new();
+        self.judged(false).await
+    }
+
+    /// A broker that is away is no reason to be taken out of service while events can be spooled: out of service the
+    /// bridge would not get them.
+    async fn judged(&self, details: bool) -> Readiness {
+        let (mut ready, mut notes) = (true, Vec::new());
         if let Err(error) = self.store.suspensions().await {
+            ready = false;
             notes.push(format!("store: {error}"));
         } else if let Err(why) = self.pulse.take(&*self.store, self.clock.now()).await {
             notes.push(format!("store: {why}"));
         }
+        let spool = self.broker.spooled();
         if let Err(error) = self.broker.depths().await {
-            notes.push(format!("broker: {error}"));
+            ready &= spool.is_some_and(|waiting| !waiting.refusing);
+            let shown = if details || spool.is_none() { error.to_string() } else { "it does not answer".to_owned() };
+            notes.push(format!("broker: {shown}"));
         }
-        Readiness { ready: notes.is_empty(), notes }
+        if let Some(Waiting { events, refusing }) = spool {
+            if events > 0 {
+                notes.push(format!("spool: {events} events wait until the broker takes them"));
+            }
+            if refusing {
+                ready = false;
+                notes.push("spool: it takes no more".to_owned());
+            }
+        }
+        Readiness { ready, notes }
     }
 }
 

@@ -159,8 +159,12 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A fault within a template, once: one template can be for several things.
     pub fn inside(&mut self, node: &Node, error: &CompileError) {
-        self.inside.push(Fault::new(template_spot(node.spot, error.at), error.message.clone()));
+        let fault = Fault::new(template_spot(node.spot, error.at), error.message.clone());
+        if !self.inside.contains(&fault) {
+            self.inside.push(fault);
+        }
     }
 
     fn list(&mut self, node: &mut Node, kind: &'static Kind, key: &str) {
@@ -257,7 +261,9 @@ impl<'a> Checker<'a> {
     }
 
     fn scalar(&mut self, node: &mut Node, kind: &Kind, key: &str) {
-        if !self.fill(node, matches!(kind, Kind::Url)) {
+        // A broker's URL is a secret; what is filled into its user and password is escaped as in any URL.
+        let is_broker = node.text().is_some_and(|text| text.starts_with("amqp://") || text.starts_with("amqps://"));
+        if !self.fill(node, is_broker || matches!(kind, Kind::Url)) {
             return;
         }
         let fits = match (kind, &node.value) {

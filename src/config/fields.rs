@@ -38,15 +38,15 @@ pub(super) static TOP: &[Field] = &[
     field("tests", Kind::List(&Kind::Object(TEST)), Need::Optional, "Tests of this file, for `dari test`."),
     field(
         "broker",
-        Kind::Any,
-        Need::NotYet("events move through the queue in the store's file; leave it out"),
-        "What moves events.",
+        Kind::Object(BROKER),
+        Need::Optional,
+        "A RabbitMQ that moves events; without it they move through a queue in the store's file.",
     ),
     field(
         "spool",
-        Kind::Any,
-        Need::NotYet("it serves a broker on another machine; leave it out"),
-        "Where events wait while the broker is away.",
+        Kind::Object(SPOOL),
+        Need::Optional,
+        "Where events wait on this machine while the `broker` does not take them.",
     ),
     field(
         "alerts",
@@ -63,6 +63,32 @@ static STORE: &[Field] = &[field(
     Need::Default("sqlite://data/dari.db"),
     "The file, as `sqlite://data/dari.db`; a relative path starts at the config's folder.",
 )];
+
+/// `broker`.
+pub(super) static BROKER: &[Field] = &[
+    field("url", Kind::Secret, Need::Optional, "Its URL, as `amqp://user:${PASSWORD}@host/vhost`; `amqps` for TLS."),
+    field(
+        "urls",
+        Kind::List(&Kind::Secret),
+        Need::Optional,
+        "Instead of `url`: the nodes of a cluster, tried one after the other.",
+    ),
+    field(
+        "prefix",
+        Kind::Text,
+        Need::Default("dari"),
+        "How the names of its exchanges and queues begin: bridges that share a virtual host differ in it.",
+    ),
+    field("ca_file", Kind::Path, Need::Optional, "PEM of a root certificate besides the system's."),
+    field("client_cert", Kind::Path, Need::Optional, "PEM of the certificate that the broker knows this bridge by."),
+    field("client_key", Kind::Path, Need::Optional, "PEM of its key."),
+];
+
+/// `spool`.
+pub(super) static SPOOL: &[Field] = &[
+    field("path", Kind::Path, Need::Optional, "Its folder; `spool` beside the store's file if missing."),
+    field("max", Kind::Size, Need::Default("1GiB"), "How much may wait in it."),
+];
 
 /// `listen`.
 pub(super) static LISTEN: &[Field] = &[

@@ -3,6 +3,7 @@
 //! Each part is checked for its shape first; what depends on several parts is checked for those whose shape is sound,
 //! so that one mistake is one fault and no mistake hides another.
 
+mod broker;
 mod connections;
 mod routes;
 mod tables;
@@ -112,9 +113,10 @@ impl Loader<'_> {
         let top = Settings::new(&root, fields::TOP);
         self.zone = top.text("time_zone").and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
 
+        let known =
+            Known { tables: names(tables.as_ref()), ..self.known(sources.as_ref(), sinks.as_ref(), routes.as_ref()) };
         let tables = self.tables(tables);
         let accounts = self.accounts(accounts);
-        let known = self.known(sources.as_ref(), sinks.as_ref(), routes.as_ref());
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
         let routes = self.routes(routes, &known);
@@ -126,10 +128,13 @@ impl Loader<'_> {
                 self.checker.fault(path, format!("`redact`: {why}"));
             }
         }
+        let store = self.store(&top);
         Config {
             file: self.file.to_owned(),
             dir: self.dir.to_owned(),
-            store: self.store(&top),
+            broker: self.broker(&top),
+            spool: self.spool(&top, &store),
+            store,
             listen: self.listen(&top),
             zone: self.zone.clone(),
             journal_keep,
@@ -288,6 +293,7 @@ struct Known {
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
     routes: Vec<String>,
+    tables: Vec<String>,
 }
 
 impl Known {

@@ -25,6 +25,10 @@ pub struct Config {
     pub dir: PathBuf,
     /// The SQLite file.
     pub store: PathBuf,
+    /// The RabbitMQ that moves events; `None`: the queue in the store's file does.
+    pub broker: Option<BrokerConfig>,
+    /// Where events wait while that one does not take them; there if it is.
+    pub spool: Option<SpoolConfig>,
     /// Where it listens.
     pub listen: Listen,
     /// The zone of times that bear none.
@@ -53,6 +57,28 @@ pub struct Config {
     pub tests: Vec<TestConfig>,
     /// What is no error but worth a word, as a webhook that anybody can send to.
     pub warnings: Vec<crate::settings::Fault>,
+}
+
+/// A RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Its URLs, at least one.
+    pub urls: Vec<SecretString>,
+    /// How the names of exchanges and queues begin.
+    pub prefix: String,
+    /// PEM of a root certificate.
+    pub ca_file: Option<PathBuf>,
+    /// PEM of a client certificate, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where events wait while the broker does not take them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The folder.
+    pub path: PathBuf,
+    /// How much may wait, in bytes of events.
+    pub max: u64,
 }
 
 /// Where it listens.

@@ -12,8 +12,8 @@
 //! [`Store::begin`]: crate::store::Store::begin
 //! [`Store::settle`]: crate::store::Store::settle
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,8 +30,8 @@ use crate::outcome::{Outcome, Scope, Verb};
 use crate::route;
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
-    Begun, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress, Question,
-    Settlement, Standing, Suspension,
+    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
+    Question, Settlement, Standing, Suspension,
 };
 
 mod settle;
@@ -42,6 +42,8 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How long a delivery waits behind one that nobody knows the end of.
 const BEHIND_DOUBT: Duration = Duration::from_secs(30);
+/// How often the broker may put a message aside before it is a dead letter.
+pub(super) const ROUNDS: u32 = 3;
 /// Mapping errors in a row that suspend a route.
 pub(super) const MAPPING_ERRORS: u32 = 10;
 
@@ -78,13 +80,17 @@ pub struct Attempt {
     services: Arc<Services>,
     stop: CancellationToken,
     job: Job,
+    /// How the breaker let it through.
+    admitted: OnceLock<Admission>,
+    /// Set when the journal was told that the route takes the event.
+    told: OnceLock<()>,
 }
 
 /// An attempt that was made.
 struct Made {
     outcome: Outcome,
-    /// True if certainly nothing reached the vendor.
-    unsent: bool,
+    /// The call's charge, if certainly nothing reached the vendor.
+    refund: Option<Charge>,
 }
 
 /// Leaves the steps early with what became of the message.
@@ -94,7 +100,7 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        Self { plan, services, stop, job }
+        Self { plan, services, stop, job, admitted: OnceLock::new(), told: OnceLock::new() }
     }
 
     /// Takes the delivery as far as it gets.
@@ -109,7 +115,8 @@ impl Attempt {
     pub async fn crashed(&self) -> Flow {
         let end = async {
             // If it was the breaker's probe, another may follow.
-            self.plan.to.breaker.record(None, self.services.clock.now());
+            let admitted = self.admitted.get().copied().unwrap_or(Admission::Yes);
+            self.plan.to.breaker.record(admitted, None, self.services.clock.now());
             let standing = self.standing().await?;
             let why = "the worker crashed on this event; please report it".to_owned();
             self.give_up(&standing, DeadClass::Poison, why, None).await
@@ -119,10 +126,11 @@ impl Attempt {
 
     async fn steps(&self) -> Early<()> {
         let standing = self.standing().await?;
-        if standing.entry.is_none() {
-            self.journal(Step::Matched { verb: self.job.action.name().into() });
-        }
         self.check_ledger(&standing).await?;
+        if self.job.message.rounds >= ROUNDS {
+            let why = "the bridge ended again and again while it had this event; it may be what ends it".to_owned();
+            return self.give_up(&standing, DeadClass::Poison, why, None).await;
+        }
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;
         }
@@ -135,7 +143,7 @@ impl Attempt {
             let why = format!("it is unknown whether an earlier {} took effect", verb.name());
             return self.hold(verb, &call, &standing, why).await;
         }
-        let made = self.perform(verb, &call).await?;
+        let made = self.perform(verb, &call, &standing).await?;
         self.conclude(verb, &call, &standing, made).await
     }
 
@@ -158,7 +166,9 @@ impl Attempt {
             }
             _ => {}
         }
-        match &standing.ahead {
+        // A call in doubt is cleared up first: waiting would forget that it is.
+        let in_doubt = matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. }));
+        match standing.ahead.as_ref().filter(|_| !in_doubt) {
             Some(ahead) => self.wait_behind(standing, &ahead.event, &ahead.progress).await,
             None => Ok(()),
         }
@@ -180,7 +190,14 @@ impl Attempt {
         match route::resolve(self.job.action, event, link) {
             route::Resolution::Do(verb) => Ok(verb),
             route::Resolution::Nothing(why) => {
-                self.end(standing, "nothing-to-do", why, None).await?;
+                // What is gone is remembered as gone: an older event that comes later must not bring it back.
+                let deletes = match self.job.action {
+                    Action::Delete => true,
+                    Action::Sync => event.is_deletion(),
+                    _ => false,
+                };
+                let gone = deletes.then(|| self.applied(Verb::Delete, None, standing));
+                self.end(standing, "nothing-to-do", why, gone).await?;
                 Err(Flow::Done)
             }
         }
@@ -230,16 +247,22 @@ impl Attempt {
     }
 
     /// Permit, intent, call: the outcome of an attempt that was made.
-    async fn perform(&self, verb: Verb, call: &Call) -> Early<Made> {
+    async fn perform(&self, verb: Verb, call: &Call, standing: &Standing) -> Early<Made> {
         let _permit = self.permit().await?;
-        let probe = self.plan.to.breaker.admit(self.services.clock.now());
-        if probe != Admission::Yes {
+        let admitted = self.plan.to.breaker.admit(self.services.clock.now());
+        if !matches!(admitted, Admission::Yes | Admission::Probe) {
             return Err(Flow::Halted);
         }
-        if let Err(flow) = self.begin(verb).await {
-            self.plan.to.breaker.record(None, self.services.clock.now());
-            return Err(flow);
-        }
+        // Set once: an attempt makes one call.
+        let _ = self.admitted.set(admitted);
+        let charge = match self.begin(verb, standing).await {
+            Ok(charge) => charge,
+            Err(flow) => {
+                self.plan.to.breaker.record(admitted, None, self.services.clock.now());
+                return Err(flow);
+            }
+        };
+        self.matched(standing);
         let started = tokio::time::Instant::now();
         let sent = self.services.client.send(call).await;
         let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
@@ -251,7 +274,7 @@ impl Attempt {
             }
             Err(error) => (Outcome::retry(error.to_string()), String::new()),
         };
-        self.record_with_breaker(&outcome);
+        self.record_with_breaker(admitted, &outcome);
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let said = self.masked(&outcome.why().map_or(message, str::to_owned));
         tracing::info!(attempt = self.job.message.attempt, outcome = outcome.name(), status, took_ms, "{said}");
@@ -263,17 +286,17 @@ impl Attempt {
             message: said,
             took_ms,
         });
-        Ok(Made { outcome, unsent })
+        Ok(Made { outcome, refund: unsent.then_some(charge) })
     }
 
-    fn record_with_breaker(&self, outcome: &Outcome) {
+    fn record_with_breaker(&self, admitted: Admission, outcome: &Outcome) {
         let went = match outcome {
             Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
             // A 429 is the account's pause, not the sink's failure.
             Outcome::Retry { account: true, .. } => None,
             Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),
         };
-        if self.plan.to.breaker.record(went, self.services.clock.now()) {
+        if self.plan.to.breaker.record(admitted, went, self.services.clock.now()) {
             tracing::warn!(sink = %self.plan.to.name, "the breaker opened: the sink failed several times in a row");
         }
     }
@@ -288,10 +311,11 @@ impl Attempt {
         }
     }
 
-    async fn begin(&self, verb: Verb) -> Early<()> {
+    async fn begin(&self, verb: Verb, standing: &Standing) -> Early<Charge> {
         let gate = &self.plan.to.gate;
         let now = self.services.clock.now();
         let event = self.event();
+        let charge = gate.charge(now);
         let intent = Intent {
             delivery: self.key(),
             body_key: event.body_key(),
@@ -299,12 +323,13 @@ impl Attempt {
             received: event.received,
             version: event.version,
             attempt: self.job.message.attempt,
+            first_retry: first_retry(standing, now),
             verb,
             expires: self.expires(now),
-            charge: Some(gate.charge(now)),
+            charge: Some(charge.clone()),
         };
         match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
-            Begun::Go => Ok(()),
+            Begun::Go => Ok(charge),
             Begun::UsedUp { used } => {
                 let why = format!("the month's calls are used up ({used} made)");
                 let until = gate.month_turns(now);
@@ -328,6 +353,7 @@ impl Attempt {
     async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
         let mut shown = serde_json::json!({ "verb": verb.name(), "sink": self.plan.to.name, "call": call.shown });
         self.services.redactor.values(&self.event().data.value()).value(&mut shown);
+        self.journal(Step::Matched { verb: self.job.action.name().into() });
         // Masked value by value: as text its JSON could be torn.
         self.record(Step::Ended { ending: "dry-run".into(), detail: shown.to_string() });
         self.ack_and_leave().await

@@ -36,6 +36,8 @@ struct Open {
 pub enum Admission {
     /// It may.
     Yes,
+    /// It may, and what comes of it decides for all.
+    Probe,
     /// Not before this time.
     Not(Timestamp),
     /// Another delivery is probing: when it has ended.
@@ -43,7 +45,7 @@ pub enum Admission {
 }
 
 impl Breaker {
-    /// Asks to send one delivery. Who is told [`Admission::Yes`] must call [`Breaker::record`] afterwards.
+    /// Asks to send one delivery. Who is let through must call [`Breaker::record`] afterwards.
     pub fn admit(&self, now: Timestamp) -> Admission {
         let mut state = self.lock();
         match &mut state.open {
@@ -52,7 +54,7 @@ impl Breaker {
             Some(open) if open.probing => Admission::Probing,
             Some(open) => {
                 open.probing = true;
-                Admission::Yes
+                Admission::Probe
             }
         }
     }
@@ -66,35 +68,30 @@ impl Breaker {
         }
     }
 
-    /// Tells how an admitted delivery went: `Some(true)` the sink answered sensibly, `Some(false)` it failed, `None`
-    /// the delivery never came to a call. True if the breaker has just opened.
-    pub fn record(&self, went: Option<bool>, now: Timestamp) -> bool {
+    /// Tells how a delivery that was let through as `admitted` went: `Some(true)` the sink answered sensibly,
+    /// `Some(false)` it failed, `None` it never came to a call. True if the breaker has just opened.
+    pub fn record(&self, admitted: Admission, went: Option<bool>, now: Timestamp) -> bool {
         let mut state = self.lock();
+        let probe = admitted == Admission::Probe;
         match (went, &mut state.open) {
-            (None, None) => false,
-            (None, Some(open)) => {
-                open.probing = false;
-                false
-            }
-            (Some(true), _) => {
-                *state = State::default();
-                false
-            }
-            (Some(false), Some(open)) => {
+            (Some(true), _) => *state = State::default(),
+            (None, Some(open)) => open.probing &= !probe,
+            (Some(false), Some(open)) if probe => {
                 open.rest = (open.rest * 2).min(LONGEST_REST);
                 open.until = later(now, open.rest);
                 open.probing = false;
-                false
             }
+            // Nothing came of it; or it was under way since before the breaker opened, and that is no news.
+            (None, None) | (Some(false), Some(_)) => {}
             (Some(false), None) => {
                 state.failures += 1;
-                let opens = state.failures >= TOLERATED;
-                if opens {
+                if state.failures >= TOLERATED {
                     state.open = Some(Open { until: later(now, FIRST_REST), rest: FIRST_REST, probing: false });
+                    return true;
                 }
-                opens
             }
         }
+        false
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -119,7 +116,7 @@ mod tests {
         let breaker = Breaker::default();
         for n in 1..=TOLERATED {
             assert_eq!(breaker.admit(at(0)), Admission::Yes);
-            assert_eq!(breaker.record(Some(false), at(0)), n == TOLERATED);
+            assert_eq!(breaker.record(Admission::Yes, Some(false), at(0)), n == TOLERATED);
         }
         breaker
     }
@@ -128,10 +125,10 @@ mod tests {
     fn it_opens_on_failures_in_a_row_and_lets_one_probe() {
         let breaker = opened();
         assert_eq!(breaker.admit(at(1)), Admission::Not(at(2)));
-        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+        assert_eq!(breaker.admit(at(2)), Admission::Probe);
         assert_eq!(breaker.admit(at(2)), Admission::Probing);
         assert!(breaker.closed_until(at(2)).is_some_and(|soon| soon > at(2)), "nobody asks without a pause");
-        breaker.record(Some(true), at(3));
+        breaker.record(Admission::Probe, Some(true), at(3));
         assert_eq!(breaker.admit(at(3)), Admission::Yes);
         assert_eq!(breaker.admit(at(3)), Admission::Yes);
     }
@@ -139,17 +136,17 @@ mod tests {
     #[test]
     fn a_failed_probe_rests_twice_as_long() {
         let breaker = opened();
-        assert_eq!(breaker.admit(at(2)), Admission::Yes);
-        breaker.record(Some(false), at(2));
+        assert_eq!(breaker.admit(at(2)), Admission::Probe);
+        breaker.record(Admission::Probe, Some(false), at(2));
         assert_eq!(breaker.admit(at(5)), Admission::Not(at(6)));
     }
 
     #[test]
     fn a_probe_that_never_called_makes_room_for_another() {
         let breaker = opened();
-        assert_eq!(breaker.admit(at(2)), Admission::Yes);
-        breaker.record(None, at(2));
-        assert_eq!(breaker.admit(at(2)), Admission::Yes);
+        assert_eq!(breaker.admit(at(2)), Admission::Probe);
+        breaker.record(Admission::Probe, None, at(2));
+        assert_eq!(breaker.admit(at(2)), Admission::Probe);
     }
 
     #[test]
@@ -157,10 +154,20 @@ mod tests {
         let breaker = Breaker::default();
         for _ in 0..10 {
             for _ in 1..TOLERATED {
-                assert!(!breaker.record(Some(false), at(0)));
+                assert!(!breaker.record(Admission::Yes, Some(false), at(0)));
             }
-            breaker.record(Some(true), at(0));
+            breaker.record(Admission::Yes, Some(true), at(0));
         }
         assert_eq!(breaker.admit(at(0)), Admission::Yes);
+    }
+
+    #[test]
+    fn stragglers_neither_lengthen_the_rest_nor_end_the_probe() {
+        let breaker = opened();
+        breaker.record(Admission::Yes, Some(false), at(1));
+        assert_eq!(breaker.admit(at(2)), Admission::Probe);
+        breaker.record(Admission::Yes, Some(false), at(2));
+        breaker.record(Admission::Yes, None, at(2));
+        assert_eq!(breaker.admit(at(2)), Admission::Probing);
     }
 }

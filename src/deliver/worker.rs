@@ -11,13 +11,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS};
+use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS, ROUNDS};
 use super::halts::sleep_until;
 use super::{Plan, Services};
 use crate::broker::{BrokerError, Consumer, Message};
 use crate::config::Action;
 use crate::route::{self, Decision};
 use crate::store::journal::{Entry, Record, Step};
+use crate::store::{DeliveryKey, Progress};
 
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
@@ -142,6 +143,10 @@ impl<'a> Turn<'a> {
 
     /// Decides on a message, and puts it in its subject's lane or lets it go.
     fn receive(&mut self, message: Message) {
+        if message.rounds >= ROUNDS {
+            // Not even the filter is run: it may be what ends the process.
+            return self.refuse(message, String::new());
+        }
         let route = self.plan.route();
         let event = &message.event;
         let context = route::context(route, event, Arc::clone(&self.plan.config.tables), None);
@@ -174,7 +179,7 @@ impl<'a> Turn<'a> {
         let queue = self.plan.route().name.clone();
         self.tasks.spawn(async move {
             // Left unacked it comes again and is left again: nothing is lost by it.
-            let flow = match services.broker.ack(&queue, &message).await {
+            let flow = match leave(&services, &queue, &message).await {
                 Ok(()) => Flow::Done,
                 Err(error) => {
                     tracing::warn!(%error, "a message that the route leaves could not be acked");
@@ -230,6 +235,18 @@ impl<'a> Turn<'a> {
             step,
         }));
     }
+}
+
+/// Acks a message that its route does not take. Where it took it once, and the config has changed since, the ledger
+/// is told: else the later events of its subject would wait for its end for ever.
+async fn leave(services: &Services, route: &str, message: &Message) -> Result<(), String> {
+    let event = &message.event;
+    let delivery = DeliveryKey { route: route.to_owned(), event: event.key(), generation: event.generation };
+    let entry = services.store.entry(delivery.clone()).await.map_err(|e| e.to_string())?;
+    if matches!(entry.map(|e| e.progress), Some(Progress::Waiting { .. } | Progress::Open { .. })) {
+        services.store.leave(delivery).await.map_err(|e| e.to_string())?;
+    }
+    services.broker.ack(route, message).await.map_err(|e| e.to_string())
 }
 
 async fn next(consumer: &mut dyn Consumer) -> Result<Option<Message>, BrokerError> {

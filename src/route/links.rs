@@ -55,7 +55,12 @@ fn is_there(link: &Link) -> bool {
 /// kind; absent or equal, the order of receipt does.
 #[must_use]
 pub fn is_stale(action: Action, event: &Event, link: Option<&Link>) -> bool {
-    let Some(link) = link.filter(|_| action.is_state()) else { return false };
+    action.is_state() && link.is_some_and(|link| is_older(event, link))
+}
+
+/// True if what was applied last is newer than this event, whatever is to be done with it.
+#[must_use]
+pub fn is_older(event: &Event, link: &Link) -> bool {
     let by_version = event.version.zip(link.version).and_then(|(mine, applied)| mine.order(applied));
     match by_version {
         Some(Ordering::Less) => true,

@@ -86,6 +86,10 @@ impl Store for SqliteStore {
         self.db.write("writing an attempt", move |db| deliveries::advance(db, &delivery, attempt)).await
     }
 
+    async fn leave(&self, delivery: DeliveryKey) -> Result<()> {
+        self.db.write("leaving a delivery", move |db| deliveries::leave(db, &delivery)).await
+    }
+
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>> {
         let now = self.clock.now();
         self.db.read("reading the ledger", move |db| deliveries::entry(db, &delivery, now)).await

@@ -4,6 +4,7 @@
 
 mod binary;
 mod bridge;
+mod changes;
 mod operator;
 mod order;
 mod receiver;

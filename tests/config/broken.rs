@@ -44,6 +44,31 @@ fn a_value_cut_by_a_comment() {
 }
 
 #[test]
+fn names_that_no_event_and_no_file_has() {
+    assert_snapshot!(told(&format!(r#"{GROUND}
+tables:
+  grades: {{ values: {{ a: 1 }} }}
+routes:
+  r:
+    from: signup
+    when: dta.x == 1 and link.id == 'x'
+    to: erp
+    key: "a-{{{{ dta.id }}}}"
+    cases:
+      - {{ when: "data.x | table('grade') == 1", do: create, map: {{ a: "It's {{{{ data.x | table('grads') }}}}" }}, request: {{ path: "/x/{{{{ dat.x }}}}" }} }}
+      - {{ when: "data.x | table('grades') == 1 and dto.y", do: upsert, map: {{ a: 1 }}, request: {{ path: "/x/{{{{ data.x | table('no') }}}}/{{{{ link.id }}}}" }} }}
+"#)), @r"
+    dari.yaml:17:11: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:19:16: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:21:33: there is no table `grade`; did you mean `grades`?
+    dari.yaml:21:95: there is no table `grads`; did you mean `grades`?
+    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link
+    dari.yaml:22:52: there is no `dto` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:22:126: there is no table `no`; expected `grades`
+    ");
+}
+
+#[test]
 fn unknown_keys_and_kinds() {
     assert_snapshot!(told(r#"
 acounts: {}
@@ -289,11 +314,32 @@ fn cases_that_make_no_sense() {
 }
 
 #[test]
+fn brokers() {
+    let of = |broker: &str| told(&format!("{GROUND}\nbroker: {broker}\n"));
+    assert_snapshot!(of("{}"), @"dari.yaml:12:9: `broker` needs a `url`, as `amqp://user:${PASSWORD}@host`");
+    assert_snapshot!(of(r#"{ url: "http://x", urls: ["amqp://y"], prefix: "a b", client_key: k.pem }"#), @r"
+    dari.yaml:12:9: `client_cert` and `client_key` go together
+    dari.yaml:12:16: `url` beside `urls`; expected one of them
+    dari.yaml:12:16: expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`
+    dari.yaml:12:56: `prefix`: expected 1 to 64 letters, digits, `-`, `_` or `.`
+    ");
+    assert_snapshot!(of(r#"{ urls: ["amqp://y", "secret"] }"#), @"dari.yaml:12:30: expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`");
+}
+
+#[test]
+fn spools() {
+    let of = |text: &str| told(&format!("{GROUND}\n{text}\n"));
+    assert_snapshot!(of("spool: { max: 1GiB }"), @"dari.yaml:12:8: `spool` serves a `broker` on another machine, and there is none: events are in the store's file at once");
+    assert_snapshot!(of("broker: { url: \"amqp://y\" }\nspool: { max: much, folder: x }"), @r"
+    dari.yaml:13:15: `max`: expected a size, as `512KiB`, `1MiB` or `1GiB`, found `much`
+    dari.yaml:13:21: unknown key `folder` in `spool`; expected `path` or `max`
+    ");
+}
+
+#[test]
 fn what_does_not_work_yet() {
     assert_snapshot!(told(&format!(r#"{GROUND}
   new: {{ records: {{ account: acme, token: x, beta: 1, fetch_hosts: [x], find: {{}} }} }}
-broker: {{ url: "amqp://x" }}
-spool: {{ max: 1GiB }}
 alerts: crm
 store: {{ url: "postgres://x" }}
 routes:
@@ -310,16 +356,14 @@ routes:
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
     dari.yaml:12:73: `find` does not work yet: what is in doubt is held or retried, by `on_doubt`
-    dari.yaml:13:1: `broker` does not work yet: events move through the queue in the store's file; leave it out
-    dari.yaml:14:1: `spool` does not work yet: it serves a broker on another machine; leave it out
-    dari.yaml:15:1: `alerts` does not work yet: operators are told in the log; leave it out
-    dari.yaml:16:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:21:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
-    dari.yaml:22:5: `lookup` does not work yet: use `tables` for what can be listed in a file
-    dari.yaml:23:5: `link` does not work yet: a route remembers its own records only
-    dari.yaml:24:5: `match` does not work yet: `upsert` goes by what Dari itself created
-    dari.yaml:25:5: `priority` does not work yet: routes take turns
-    dari.yaml:26:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
+    dari.yaml:13:1: `alerts` does not work yet: operators are told in the log; leave it out
+    dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
+    dari.yaml:19:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
+    dari.yaml:20:5: `lookup` does not work yet: use `tables` for what can be listed in a file
+    dari.yaml:21:5: `link` does not work yet: a route remembers its own records only
+    dari.yaml:22:5: `match` does not work yet: `upsert` goes by what Dari itself created
+    dari.yaml:23:5: `priority` does not work yet: routes take turns
+    dari.yaml:24:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
     ");
 }
 

@@ -169,3 +169,15 @@ routes:
     dari.yaml:12:13: `${…}` is not replaced in templates and expressions: it stays as it is
     ");
 }
+
+#[test]
+fn a_broker_has_a_spool_beside_the_store() {
+    let spool = |yaml: &str| {
+        let config = good(yaml);
+        config.spool.map(|spool| (spool.path.strip_prefix(&config.dir).expect("within").to_owned(), spool.max))
+    };
+    let broker = "broker: { url: \"amqp://there\" }\nstore: { url: \"sqlite://var/dari.db\" }\n";
+    assert_eq!(spool(""), None);
+    assert_eq!(spool(broker), Some(("var/spool".into(), 1 << 30)));
+    assert_eq!(spool(&format!("{broker}spool: {{ path: elsewhere, max: 5MiB }}")), Some(("elsewhere".into(), 5 << 20)));
+}

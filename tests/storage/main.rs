@@ -8,3 +8,4 @@ mod journal;
 mod kill;
 mod model;
 mod stores;
+mod suite;

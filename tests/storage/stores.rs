@@ -73,6 +73,7 @@ impl Rig {
 
     fn intent(&self, case: &Case) -> Intent {
         Intent {
+            first_retry: None,
             delivery: case.key(),
             body_key: case.body.clone(),
             link: case.link_key(),

@@ -53,7 +53,9 @@ impl EmbeddedConsumer {
             let tag = row.id.cast_unsigned();
             self.line.held().insert(tag);
             match serde_json::from_slice(&row.body) {
-                Ok(event) => self.ahead.push_back(Message { event: Arc::new(event), attempt: row.attempt, tag }),
+                Ok(event) => {
+                    self.ahead.push_back(Message { event: Arc::new(event), attempt: row.attempt, tag, rounds: 0 });
+                }
                 Err(e) => {
                     tracing::error!(queue = self.line.name, tag, error = %e, "a message cannot be read: it stays");
                 }

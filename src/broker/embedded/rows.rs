@@ -231,7 +231,15 @@ fn fresh(db: &Connection, queue: i64, cursor: i64, room: usize, held: &HashSet<u
                WHERE queue = ?1 AND id > ?2 AND due = 0 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([queue, cursor], |row| read_head(row, true))?;
-    take_free(rows, room, held)
+    let mut heads = take_free(rows, room, held)?;
+    // Times are read before numbers are given out, and clocks go back: ranked by them alone, a fresh one could fall
+    // behind a higher number, and the cursor would pass over it.
+    let mut latest = i64::MIN;
+    for head in &mut heads {
+        latest = latest.max(head.rank);
+        head.rank = latest;
+    }
+    Ok(heads)
 }
 
 fn due(db: &Connection, queue: i64, room: usize, now: i64, held: &HashSet<u64>) -> rusqlite::Result<Vec<Head>> {

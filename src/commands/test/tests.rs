@@ -130,6 +130,8 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
     };
     let updating = CaseConfig { action: Action::Update, ..case.clone() };
     Config {
+        broker: None,
+        spool: None,
         file: dir.join("dari.yaml"),
         store: dir.join("dari.db"),
         dir,

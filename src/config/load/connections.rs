@@ -40,6 +40,7 @@ impl Loader<'_> {
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
             routes: names(routes),
+            tables: Vec::new(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! What follows from an outcome: the commits after the call, and the ack.
 
 use super::{
-    Arc, Attempt, BEHIND_DOUBT, Call, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link,
+    Arc, Attempt, BEHIND_DOUBT, Call, Charge, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link,
     LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, Suspension,
-    Timestamp, Verb, first_retry, schedule,
+    Timestamp, Verb, first_retry, route, schedule,
 };
 
 impl Attempt {
@@ -18,7 +18,7 @@ impl Attempt {
                 if account {
                     self.pause_account(after, &why).await;
                 }
-                self.retry_later(call, standing, after, why, made.unsent).await
+                self.retry_later(call, standing, after, why, made.refund).await
             }
             Outcome::Reject { why } => self.give_up(standing, DeadClass::Payload, why, Some(call)).await,
             Outcome::Suspend { what, why, until } => {
@@ -36,7 +36,7 @@ impl Attempt {
             }
             Outcome::Unknown { why } => match self.plan.on_doubt(verb) {
                 OnDoubt::Hold => self.hold(verb, call, standing, why).await,
-                OnDoubt::Retry => self.retry_later(call, standing, None, why, false).await,
+                OnDoubt::Retry => self.retry_later(call, standing, None, why, None).await,
             },
         }
     }
@@ -47,7 +47,7 @@ impl Attempt {
         standing: &Standing,
         after: Option<Duration>,
         why: String,
-        unsent: bool,
+        refund: Option<Charge>,
     ) -> Early<()> {
         let now = self.services.clock.now();
         let retry = &self.plan.route().retry;
@@ -59,7 +59,7 @@ impl Attempt {
         let attempt = self.job.message.attempt;
         let due = add(now, schedule::delay(retry, attempt, after));
         let mut settlement = self.settlement(waiting(attempt, due, Some(first)));
-        settlement.refund = unsent.then(|| self.plan.to.gate.charge(now));
+        settlement.refund = refund;
         self.settle(settlement).await?;
         self.insist("wait", || {
             self.services.broker.wait(self.queue(), &self.job.message, attempt.saturating_add(1), due)
@@ -80,8 +80,8 @@ impl Attempt {
             Progress::Done { .. } => return Ok(()),
         };
         let attempt = self.job.message.attempt;
-        let first = standing.entry.as_ref().and_then(|entry| entry.first_retry);
-        self.settle(self.settlement(waiting(attempt, due, first))).await?;
+        self.settle(self.settlement(waiting(attempt, due, first_retry(standing, now)))).await?;
+        self.matched(standing);
         if standing.entry.is_none() {
             let why = format!("{other} of the same subject comes first");
             self.journal(Step::Waiting { attempt, until: due, why });
@@ -99,6 +99,8 @@ impl Attempt {
     /// Keeps a delivery for a person, because nobody knows whether it took effect.
     pub(super) async fn hold(&self, verb: Verb, call: &Call, standing: &Standing, why: String) -> Early<()> {
         let before = standing.link.as_ref();
+        // A second record in doubt leaves the link with the first, which is there for certain.
+        let keeps = verb == Verb::Create && before.is_some_and(|link| link.state == LinkState::Linked);
         let link = Link {
             remote_id: call.remote_id.clone().or_else(|| before.and_then(|l| l.remote_id.clone())),
             version: before.and_then(|l| l.version),
@@ -111,7 +113,7 @@ impl Attempt {
             first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
         };
         let mut settlement = self.settlement(entry);
-        settlement.new_link = Some(link);
+        settlement.new_link = (!keeps).then_some(link);
         settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), Some(call)));
         self.settle(settlement).await?;
         tracing::warn!("held for a person: {}", self.masked(&why));
@@ -135,6 +137,7 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
         self.settle(settlement).await?;
+        self.matched(standing);
         tracing::warn!(ending, "dead letter: {}", self.masked(&why));
         self.journal(Step::Ended { ending: ending.into(), detail: why });
         self.ack().await
@@ -145,21 +148,32 @@ impl Attempt {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.new_link = link;
         self.settle(settlement).await?;
+        self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }
 
-    fn applied(&self, verb: Verb, remote_id: Option<String>, standing: &Standing) -> Link {
+    /// Tells, once for a delivery, that the route takes the event: with the first commit that tells the ledger.
+    pub(super) fn matched(&self, standing: &Standing) {
+        if standing.entry.is_none() && self.told.set(()).is_ok() {
+            self.journal(Step::Matched { verb: self.job.action.name().into() });
+        }
+    }
+
+    pub(super) fn applied(&self, verb: Verb, remote_id: Option<String>, standing: &Standing) -> Link {
         let before = standing.link.as_ref();
+        let event = self.event();
+        // `create` and `reply` mean every event, older ones too: the link still knows the newest.
+        let newer = before.filter(|link| route::is_older(event, link));
         Link {
             // An answer in a thread has an id of its own; the link stays with the record it answers.
             remote_id: match (verb, before.and_then(|l| l.remote_id.clone())) {
                 (Verb::Reply, Some(old)) => Some(old),
                 (_, old) => remote_id.or(old),
             },
-            version: self.event().version,
-            received: self.event().received,
+            version: newer.map_or_else(|| event.version.or(before.and_then(|l| l.version)), |link| link.version),
+            received: newer.map_or(event.received, |link| link.received),
             state: if verb == Verb::Delete { LinkState::Deleted } else { LinkState::Linked },
         }
     }

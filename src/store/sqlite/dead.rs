@@ -127,8 +127,11 @@ pub fn retry_held(db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<
         return Ok(false);
     };
     out_of_doubt(db, &found)?;
-    deliveries::reopen(db, found.route, &found.key, now)?;
-    Ok(true)
+    if deliveries::reopen(db, found.route, &found.key, now)? {
+        return Ok(true);
+    }
+    remove(db, id)?;
+    Ok(false)
 }
 
 /// A person said that the call in doubt had no effect: the record is as it was before it.

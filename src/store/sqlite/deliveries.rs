@@ -132,9 +132,6 @@ pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Resu
     }
     let route = owner_or_new(db, &intent.delivery.route)?;
     let key = delivery_key(&intent.delivery);
-    // A line of an earlier, forgotten life has no say in when to give up.
-    let before = live_entry(db, route, &key, now)?;
-    let first_retry = before.filter(|e| !matches!(e.progress, Progress::Done { .. })).and_then(|e| e.first_retry);
     let line = Line {
         route,
         key,
@@ -145,7 +142,7 @@ pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Resu
         expires: intent.expires,
     };
     let open = Progress::Open { verb: intent.verb };
-    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry })?;
+    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry: intent.first_retry })?;
     line.write_alias(db, now)?;
     Ok(Begun::Go)
 }
@@ -313,14 +310,20 @@ pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqli
     db.prepare_cached(sql)?.execute(params![route, key, ending]).map(drop)
 }
 
-/// Makes a delivery ready to be tried from its first attempt on: a held one waits, and keeps later events of its
-/// subject waiting; the line of an ended one is taken away.
-pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqlite::Result<()> {
+/// Makes a held delivery ready to be tried from its first attempt on: it waits, and keeps later events of its subject
+/// waiting. False if it is neither held nor made ready already.
+pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "UPDATE ledger SET state = 0, attempt = 1, first_retry = NULL, due = ?3, verb = NULL
-               WHERE route = ?1 AND key = ?2 AND state = 2";
-    db.prepare_cached(sql)?.execute(params![route, key, micros(now)])?;
-    let sql = "DELETE FROM ledger WHERE route = ?1 AND key = ?2 AND state = 3";
-    db.prepare_cached(sql)?.execute(params![route, key]).map(drop)
+               WHERE route = ?1 AND key = ?2 AND (state = 2 OR state = 0 AND attempt = 1)";
+    Ok(db.prepare_cached(sql)?.execute(params![route, key, micros(now)])? > 0)
+}
+
+/// Ends an unfinished delivery that its route takes no more.
+pub fn leave(db: &Connection, delivery: &DeliveryKey) -> rusqlite::Result<()> {
+    let sql = "UPDATE ledger SET state = 3, ending = 'skipped', event = NULL, due = NULL, verb = NULL,
+                   link_owner = NULL, link_key = NULL, clock = NULL, process = NULL
+               WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1) AND state < 2";
+    db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery)]).map(drop)
 }
 
 /// Forgets ended deliveries, and the bodies of deliveries that are forgotten.

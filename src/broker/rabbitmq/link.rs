@@ -1,0 +1,185 @@
+//! One connection that is kept up: whatever goes wrong with it, it is rebuilt from nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, Event};
+use rand::RngExt;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{BrokerError, Result};
+
+/// How long a connect may take. Each attempt that is given up leaves a thread behind while its peer says nothing.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a close may take.
+pub const CLOSE: Duration = Duration::from_secs(3);
+/// Seconds between heartbeats: a peer that stopped is noticed after two.
+const HEARTBEAT: u16 = 10;
+/// How often the connection's state is looked at, in case its event is missed.
+const GLANCE: Duration = Duration::from_millis(250);
+/// The shortest and the longest pause between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Where the broker is, and how to be known to it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// URLs that lead to the same broker; one after the other is tried.
+    pub urls: Vec<SecretString>,
+    /// PEM of a root certificate besides the system's.
+    pub ca: Option<String>,
+    /// PEM of a client certificate and of its key.
+    pub identity: Option<(Vec<u8>, SecretString)>,
+}
+
+/// What is done on a new connection before others may use it.
+pub type Setup = Box<dyn Fn(Arc<Connection>) -> BoxFuture<'static, std::result::Result<(), String>> + Send + Sync>;
+
+#[derive(Clone)]
+enum State {
+    Up(Arc<Connection>),
+    Down(String),
+}
+
+/// A connection that is kept up.
+#[derive(Clone)]
+pub struct Link {
+    state: watch::Receiver<State>,
+    stop: CancellationToken,
+}
+
+impl Link {
+    /// Connects, and keeps connecting until `stop`.
+    pub fn start(role: &'static str, address: Arc<Address>, setup: Setup, stop: CancellationToken) -> Self {
+        let (sender, state) = watch::channel(State::Down("not connected yet".to_owned()));
+        let keeper = Keeper { role, address, setup, state: sender, stop: stop.clone() };
+        tokio::spawn(keeper.run());
+        Self { state, stop }
+    }
+
+    /// The connection, if it is up now.
+    pub fn now(&self) -> Result<Arc<Connection>> {
+        if self.stop.is_cancelled() {
+            return Err(BrokerError::Closed);
+        }
+        match &*self.state.borrow() {
+            State::Up(connection) => Ok(Arc::clone(connection)),
+            State::Down(why) => Err(BrokerError::Unavailable(why.clone())),
+        }
+    }
+
+    /// The connection, waiting for it at most so long.
+    pub async fn up(&self, patience: Duration) -> Result<Arc<Connection>> {
+        let mut state = self.state.clone();
+        // The reason for the end of the waiting is in the state.
+        tokio::select! {
+            _ = tokio::time::timeout(patience, state.wait_for(|state| matches!(state, State::Up(_)))) => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.now()
+    }
+}
+
+struct Keeper {
+    role: &'static str,
+    address: Arc<Address>,
+    setup: Setup,
+    state: watch::Sender<State>,
+    stop: CancellationToken,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let mut told = false;
+        let mut pause = PAUSES.0;
+        for turn in 0.. {
+            let url = &self.address.urls[turn % self.address.urls.len()];
+            let built = tokio::select! {
+                () = self.stop.cancelled() => return,
+                built = self.build(url) => built,
+            };
+            let why = match built {
+                Ok(connection) => {
+                    tracing::info!(role = self.role, "the broker is connected");
+                    (told, pause) = (false, PAUSES.0);
+                    self.state.send_replace(State::Up(Arc::clone(&connection)));
+                    let why = self.watch(&connection).await;
+                    // Users learn of it before it is closed, which may take a while.
+                    self.state.send_replace(State::Down(format!("the connection was lost: {why}")));
+                    tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
+                    if self.stop.is_cancelled() {
+                        return;
+                    }
+                    why
+                }
+                Err(why) => {
+                    self.state.send_replace(State::Down(why.clone()));
+                    why
+                }
+            };
+            if !told {
+                tracing::error!(role = self.role, why, "the broker is not connected; it is tried again until it is");
+                told = true;
+            }
+            let share = rand::rng().random_range(0.5..1.0);
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause.mul_f64(share)) => {}
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn build(&self, url: &SecretString) -> std::result::Result<Arc<Connection>, String> {
+        let connect = connect(url, &self.address, self.role);
+        let connection = tokio::time::timeout(CONNECT, connect)
+            .await
+            .map_err(|_| format!("nothing answered within {} s", CONNECT.as_secs()))??;
+        let connection = Arc::new(connection);
+        if let Err(why) = (self.setup)(Arc::clone(&connection)).await {
+            tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
+            return Err(why);
+        }
+        Ok(connection)
+    }
+
+    /// Waits for the connection's end; why it came.
+    async fn watch(&self, connection: &Connection) -> String {
+        let mut events = std::pin::pin!(connection.events_listener());
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return "this bridge closed it".to_owned(),
+                event = events.next() => match event {
+                    Some(Event::Error(error)) if !connection.status().connected() => return error.to_string(),
+                    Some(_) => {}
+                    None => tokio::time::sleep(GLANCE).await,
+                },
+                () = tokio::time::sleep(GLANCE) => {}
+            }
+            if !connection.status().connected() {
+                return "it ended".to_owned();
+            }
+        }
+    }
+}
+
+async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
+    // Without the parser's words: they may quote the password.
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| "the URL is not an AMQP one".to_owned())?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    let identity = address
+        .identity
+        .as_ref()
+        .map(|(pem, key)| OwnedIdentity::PKCS8 { pem: pem.clone(), key: key.expose_secret().as_bytes().to_vec() });
+    let tls = OwnedTLSConfig { identity, cert_chain: address.ca.clone() };
+    let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+    let properties = ConnectionProperties::default().with_connection_name(format!("dari {role}").as_str().into());
+    let runtime = lapin::runtime::default_runtime().map_err(|e| e.to_string())?;
+    let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime).await;
+    connected.map_err(|e| format!("{place}: {e}"))
+}

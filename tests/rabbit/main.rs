@@ -1,0 +1,20 @@
+//! RabbitMQ as the broker, on a node of this binary's own: the suite of all brokers, faults, and the whole bridge.
+//!
+//! `DARI_TEST_AMQP_URL` names a broker to use instead; the tests that stop or kill their broker are then left out.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+#[allow(dead_code, reason = "shared with another binary")]
+#[path = "../storage/common.rs"]
+mod common;
+#[allow(dead_code, reason = "shared with another binary")]
+#[path = "../storage/suite.rs"]
+mod suite;
+
+mod conform;
+mod faults;
+mod keeping;
+mod node;
+#[allow(dead_code, reason = "shared with another binary")]
+#[path = "../bridge/receiver.rs"]
+mod receiver;
+mod whole;
