@@ -25,10 +25,12 @@ use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
+use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, worker};
 use crate::intake::{self, Intake};
 use crate::poll::PollLoop;
+use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
@@ -266,6 +268,7 @@ pub struct Bridge {
     services: Arc<Services>,
     operator: Arc<Operator>,
     intake: Arc<Intake>,
+    gates: plans::Gates,
     pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
@@ -286,7 +289,10 @@ impl Bridge {
             None => none_left(&spool::beside(&config.store))?,
         }
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
+        let gates = plans::gates(&config);
         for source in config.sources.iter().filter(|source| source.enabled) {
+            let gate = source.account.as_ref().and_then(|account| gates.get(account));
+            let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
             let role = config
                 .build_source(source, &client, &clock)
                 .map_err(|faults| AppError::Build { name: source.name.clone(), faults })?;
@@ -325,7 +331,7 @@ impl Bridge {
         };
         let hooks = bind(config.listen.hooks).await?;
         let socket = socket(&config);
-        Ok(Self { config, parts, services, operator, intake, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -358,8 +364,8 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, pollers, hooks, admin, socket } = self;
-        for plan in plans::plans(&services)? {
+        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
+        for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
             tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
@@ -419,6 +425,11 @@ impl Tasks {
             self.set.shutdown().await;
         }
     }
+}
+
+fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
+    let (store, halts) = (Arc::clone(&parts.store), Arc::clone(&parts.halts));
+    Arc::new(AccountMeter { gate: Arc::clone(gate), store, halts, clock: clock.clone() })
 }
 
 /// A poller with what its loop needs to know of it.

@@ -402,6 +402,8 @@ pub enum PollError {
     Retry {
         /// The vendor's word on when to come back.
         after: Option<Duration>,
+        /// True if that word is for the whole account (429), false if only for this source.
+        account: bool,
         /// In words.
         why: String,
     },

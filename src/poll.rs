@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
 use crate::store::{Fence, Store, StoreError, Suspension};
 
+pub mod meter;
 mod pace;
 
 use pace::Pace;
@@ -70,7 +72,7 @@ enum Next {
     BackOff(Option<Duration>),
     /// Another replica has the lease.
     StandBy,
-    /// A person has to resume the source or its account.
+    /// A person has to resume the source or its account, or its pause has to end.
     Suspended,
 }
 
@@ -217,13 +219,20 @@ impl PollLoop {
                 *fence = None;
                 Next::StandBy
             }
-            Trouble::Poll(PollError::Retry { after, .. }) => Next::BackOff(after),
+            Trouble::Poll(PollError::Retry { after, account, .. }) => match (after, &self.account) {
+                // Who else calls the account waits too, until a person says that it need not.
+                (Some(after), Some(name)) if account => {
+                    let until = self.clock.now().saturating_add(after).unwrap_or(Timestamp::MAX);
+                    self.suspend(Scope::Account, name, &why, Some(until)).await
+                }
+                _ => Next::BackOff(after),
+            },
             Trouble::Poll(PollError::Suspend { .. }) => match &self.account {
-                Some(account) => self.suspend(Scope::Account, account, &why).await,
-                None => self.suspend(Scope::Source, &self.source, &why).await,
+                Some(account) => self.suspend(Scope::Account, account, &why, None).await,
+                None => self.suspend(Scope::Source, &self.source, &why, None).await,
             },
             Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) => {
-                self.suspend(Scope::Source, &self.source, &why).await
+                self.suspend(Scope::Source, &self.source, &why, None).await
             }
             Trouble::Broker(_) | Trouble::Store(_) | Trouble::Stopped => Next::BackOff(None),
         };
@@ -231,9 +240,9 @@ impl PollLoop {
         next
     }
 
-    async fn suspend(&self, scope: Scope, name: &str, why: &str) -> Next {
+    async fn suspend(&self, scope: Scope, name: &str, why: &str, until: Option<Timestamp>) -> Next {
         let suspension =
-            Suspension { scope, name: name.to_owned(), why: why.to_owned(), since: self.clock.now(), until: None };
+            Suspension { scope, name: name.to_owned(), why: why.to_owned(), since: self.clock.now(), until };
         match self.halts.suspend(suspension).await {
             Ok(_) => Next::Suspended,
             Err(error) => {

@@ -421,6 +421,12 @@ pub trait Store: Send + Sync {
     /// How many calls an account has made in a month.
     async fn used(&self, account: &str, month: &str) -> Result<u64>;
 
+    /// Charges a call that belongs to no delivery; or writes nothing.
+    async fn charge(&self, charge: Charge) -> Result<Begun>;
+
+    /// Gives a call back that was charged and certainly not sent.
+    async fn refund(&self, charge: Charge) -> Result<()>;
+
     /// Sets that number: for a start in mid-month.
     async fn set_used(&self, account: &str, month: &str, used: u64) -> Result<()>;
 

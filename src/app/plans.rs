@@ -5,21 +5,32 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::AppError;
-use crate::config::{Config, SinkConfig};
+use crate::config::Config;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::Gate;
 use crate::deliver::{Destination, Plan, Services};
 
+/// The gates of all accounts by name: whoever calls an account goes through the same one.
+pub type Gates = HashMap<String, Arc<Gate>>;
+
+/// The gates of all accounts, the sinks that are their own among them.
+pub fn gates(config: &Config) -> Gates {
+    let accounts = config.accounts.values();
+    let shared = accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone()));
+    let own = config.sinks.iter().filter(|sink| !config.accounts.contains_key(&sink.account));
+    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone()));
+    shared.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
+}
+
 /// Builds the plans of all routes that are switched on and whose sink is.
-pub fn plans(services: &Services) -> Result<Vec<Plan>, AppError> {
+pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> {
     let config = &services.config;
-    let mut gates = HashMap::new();
     let mut destinations = HashMap::new();
     for sink in config.sinks.iter().filter(|sink| sink.enabled) {
         let built = config
             .build_sink(sink, &services.client, &services.clock)
             .map_err(|faults| AppError::Build { name: sink.name.clone(), faults })?;
-        let gate = gates.entry(sink.account.as_str()).or_insert_with(|| Arc::new(gate(config, sink)));
+        let Some(gate) = gates.get(&sink.account) else { continue };
         let destination = Destination {
             name: sink.name.clone(),
             kind: sink.kind,
@@ -35,11 +46,4 @@ pub fn plans(services: &Services) -> Result<Vec<Plan>, AppError> {
         Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
     });
     Ok(plans.collect())
-}
-
-fn gate(config: &Config, sink: &SinkConfig) -> Gate {
-    match config.accounts.get(&sink.account) {
-        Some(account) => Gate::new(&account.name, account.limits, account.zone.clone()),
-        None => Gate::new(&sink.account, sink.limits, config.zone.clone()),
-    }
 }

@@ -8,7 +8,9 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connectors::{Answer, Call};
 
@@ -37,7 +39,24 @@ pub enum Addresses {
 /// Sends [`Call`]s. No redirects are followed. Clones share their connections; calls to [`Addresses::Public`] and
 /// [`Addresses::Any`] never do.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    connections: Arc<Inner>,
+    meter: Option<Arc<dyn Meter>>,
+}
+
+/// Counts an account's calls and holds them back. A source's poller sends through it; a delivery's call is counted
+/// with its intent and needs none.
+#[async_trait]
+pub trait Meter: Send + Sync + std::fmt::Debug {
+    /// Waits until the account takes a call, and counts it. The permit is held until the call has its answer.
+    ///
+    /// # Errors
+    /// Why it must not be sent now, in words.
+    async fn admit(&self) -> Result<OwnedSemaphorePermit, String>;
+
+    /// Gives a call back that was counted and certainly not sent.
+    async fn refund(&self);
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -61,7 +80,7 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (any, public) = (builder(), builder().no_proxy().dns_resolver(addresses::PublicOnly));
         match (any.build(), public.build(), builder().no_proxy().build()) {
-            (Ok(any), Ok(public), Ok(here)) => Ok(Self(Arc::new(Inner { public, any, here, no_tls: None }))),
+            (Ok(any), Ok(public), Ok(here)) => Ok(Self::over(Inner { public, any, here, no_tls: None })),
             (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => Self::without_tls(&error),
         }
     }
@@ -70,12 +89,22 @@ impl Client {
         let build = |builder: reqwest::ClientBuilder| {
             builder.tls_certs_only([]).build().map_err(|e| ClientError::Tls(innermost(&e)))
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::over(Inner {
             public: build(builder().no_proxy().dns_resolver(addresses::PublicOnly))?,
             any: build(builder())?,
             here: build(builder().no_proxy())?,
             no_tls: Some(ClientError::Tls(innermost(why)).to_string()),
-        })))
+        }))
+    }
+
+    fn over(connections: Inner) -> Self {
+        Self { connections: Arc::new(connections), meter: None }
+    }
+
+    /// The same client, each of whose calls is admitted by a meter first.
+    #[must_use]
+    pub fn metered(&self, meter: Arc<dyn Meter>) -> Self {
+        Self { connections: Arc::clone(&self.connections), meter: Some(meter) }
     }
 
     /// Sends a call and reads the answer, at most [`MAX_ANSWER`] bytes of its body.
@@ -84,7 +113,17 @@ impl Client {
     /// [`SendError`], which says whether anything can have reached the vendor. Its text holds neither the URL's path
     /// nor its query.
     pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {
-        let inner = &*self.0;
+        let Some(meter) = &self.meter else { return self.exchange(call).await };
+        let _permit = meter.admit().await.map_err(SendError::NotSent)?;
+        let sent = self.exchange(call).await;
+        if matches!(sent, Err(SendError::NotSent(_))) {
+            meter.refund().await;
+        }
+        sent
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
+        let inner = &*self.connections;
         if let Some(why) = inner.no_tls.as_ref().filter(|_| call.url.scheme() == "https") {
             return Err(SendError::NotSent(why.clone()));
         }

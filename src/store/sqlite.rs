@@ -25,8 +25,8 @@ pub use schema::Migrations;
 pub use seed::seed;
 
 use super::{
-    Begun, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement, Standing,
-    Store, StoreError, StoredDead, Suspension,
+    Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement,
+    Standing, Store, StoreError, StoredDead, Suspension,
 };
 use crate::clock::Clock;
 use crate::outcome::Scope;
@@ -179,6 +179,14 @@ impl Store for SqliteStore {
     async fn used(&self, account: &str, month: &str) -> Result<u64> {
         let (account, month) = (account.to_owned(), month.to_owned());
         self.db.read("reading a quota", move |db| deliveries::used(db, &account, &month)).await
+    }
+
+    async fn charge(&self, charge: Charge) -> Result<Begun> {
+        self.db.write("charging a call", move |db| accounts::charge(db, &charge)).await
+    }
+
+    async fn refund(&self, charge: Charge) -> Result<()> {
+        self.db.write("giving a call back", move |db| deliveries::add_calls(db, &charge, -1)).await
     }
 
     async fn set_used(&self, account: &str, month: &str, used: u64) -> Result<()> {

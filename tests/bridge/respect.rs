@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dari::connectors::sandbox::{self, Fault, Served};
-use dari::connectors::{http as http_connector, works};
+use dari::connectors::{http as http_connector, walla, works};
 use dari::outcome::Scope;
 use dari::store::DeadClass;
 use dari::store::journal::Step;
@@ -350,5 +350,46 @@ routes:
     came.dedup();
     assert_eq!(came, (0..20).collect::<Vec<_>>());
     assert!(bridge.dead().await.is_empty());
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_polls_count_as_calls_of_their_account() {
+    let receiver = Receiver::ok().await;
+    let clock = dari::clock::Clock::system(1);
+    let walla = sandbox::serve(walla::sandbox::router(clock.clone()), clock, sandbox::LOOPBACK).await.unwrap();
+    let world = World::whole(&format!(
+        r#"
+listen: {{ hooks: "127.0.0.1:0" }}
+store: {{ url: "sqlite://dari.db" }}
+accounts: {{ walla: {{ walla: {{ client_id: {}, api_key: {}, url: "{}", limits: {{ monthly: 1 }} }} }} }}
+sources: {{ signup: {{ walla: {{ account: walla, workspace: {}, project: {}, every: 50ms, start: all }} }} }}
+sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
+routes: {{ news: {{ from: signup, to: out, do: create, map: {{ n: "{{{{ subject }}}}" }} }} }}
+"#,
+        walla::sandbox::CLIENT_ID,
+        walla::sandbox::API_KEY,
+        walla.url,
+        walla::sandbox::WORKSPACE,
+        walla::sandbox::PROJECT,
+        receiver.url
+    ));
+    let bridge = world.start().await;
+    let op = bridge.operator();
+    let stopped =
+        bridge.until("the end of the month's calls", async |_| bridge.suspended(Scope::Account, "walla")).await;
+    assert_eq!(stopped.why, "the month's calls are used up (1 made)");
+    assert!(stopped.until.is_some_and(|until| until > world.clock.now()), "until the month turns");
+    assert_eq!(op.accounts().await.unwrap()[0].used, 1);
+    assert_eq!(receiver.count(), 0);
+    // The questions are known by now: one more call brings the responses.
+    let answers = json!({"answers": {"field_name": "a"}});
+    let answer = bridge.http.post(format!("{}/_sandbox/responses", walla.url)).json(&answers).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    op.set_used("walla", 0).await.unwrap();
+    op.resume(Scope::Account, "walla").await.unwrap();
+    receiver.reach(1).await;
+    bridge.until("the end again", async |_| bridge.suspended(Scope::Account, "walla")).await;
+    assert_eq!(op.accounts().await.unwrap()[0].used, 1);
     bridge.stop().await;
 }

@@ -167,7 +167,7 @@ async fn equal_labels_stop_the_source_and_ask_a_person() {
 }
 
 #[tokio::test]
-async fn p5_retry_after_is_waited_for_unless_a_person_says_now() {
+async fn p5_retry_after_pauses_the_account_unless_a_person_says_now() {
     let world = World::new().await;
     let bench = Bench::new(&world.clock);
     world.answer_next(429, &[("retry-after", "3600")], "{}");
@@ -175,8 +175,13 @@ async fn p5_retry_after_is_waited_for_unless_a_person_says_now() {
     let running = bench.run("one", world.poller(Api::Response, QUICK));
     let polls = bench.polled(1, |polled| polled.failed).await;
     assert_eq!(polls[0].note.as_deref(), Some("walla asks to slow down (429)"));
-    assert_eq!(bench.store.suspensions().await.unwrap(), []);
-    assert_eq!(world.front.asked.lock().unwrap().len(), 1);
+    until("a pause", async || bench.store.suspensions().await.unwrap().len() == 1).await;
+    let pause = bench.store.suspensions().await.unwrap().remove(0);
+    assert_eq!((pause.scope, pause.name.as_str()), (Scope::Account, "walla"));
+    assert_eq!(pause.until, Some(pause.since + SignedDuration::from_hours(1)));
+    bench.wake.notify_one();
+    assert_eq!(world.front.asked.lock().unwrap().len(), 1, "the account is left alone");
+    bench.halts.resume(Scope::Account, "walla").await.unwrap();
     bench.wake.notify_one();
     bench.published(1).await;
     running.end().await;

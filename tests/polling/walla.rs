@@ -289,7 +289,8 @@ async fn refusals_are_told_apart() {
     let mut driver = Driver::new(&world, Api::Response, &[("start", "all")]);
     let hour = Some(Duration::from_hours(1));
     let date = "Sat, 21 Nov 2026 01:00:00 GMT";
-    let retry = |after, why: &str| PollError::Retry { after, why: why.to_owned() };
+    let retry =
+        |after: Option<Duration>, why: &str| PollError::Retry { after, account: after.is_some(), why: why.to_owned() };
     let cases = [
         (429, vec![("retry-after", "3600")], "{}", retry(hour, "walla asks to slow down (429)")),
         (429, vec![("retry-after", date)], "{}", retry(hour, "walla asks to slow down (429)")),

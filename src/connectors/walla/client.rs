@@ -278,7 +278,11 @@ impl Api {
             StatusCode::NOT_FOUND => stop(format!("walla knows no {} (404){said}", self.target.name())),
             StatusCode::TOO_MANY_REQUESTS => {
                 let after = answer.retry_after(self.clock.now()).unwrap_or(COOL_DOWN);
-                retry(Some(after), format!("walla asks to slow down (429){said}"))
+                PollError::Retry {
+                    after: Some(after),
+                    account: true,
+                    why: format!("walla asks to slow down (429){said}"),
+                }
             }
             StatusCode::REQUEST_TIMEOUT => retry(None, format!("walla answered {status}{said}")),
             _ if status.is_server_error() => {
@@ -363,7 +367,7 @@ fn said(answer: &Answer) -> String {
 }
 
 fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
-    PollError::Retry { after, why: why.into() }
+    PollError::Retry { after, account: false, why: why.into() }
 }
 
 /// Stops the source.

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::codec::{self, from_word, json, micros, parse, word};
+use super::deliveries;
 use crate::outcome::Scope;
-use crate::store::Suspension;
+use crate::store::{Begun, Charge, Suspension};
 
 /// True if it was not suspended before. What lasts longer wins, and until a person says so lasts longest.
 pub fn suspend(db: &Connection, new: &Suspension) -> rusqlite::Result<bool> {
@@ -41,6 +42,15 @@ pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
         })
     })?;
     rows.collect()
+}
+
+/// Charges a call, or writes nothing.
+pub fn charge(db: &Connection, charge: &Charge) -> rusqlite::Result<Begun> {
+    if let Some(used) = deliveries::used_up(db, charge)? {
+        return Ok(Begun::UsedUp { used });
+    }
+    deliveries::add_calls(db, charge, 1)?;
+    Ok(Begun::Go)
 }
 
 /// Sets the calls of a month.

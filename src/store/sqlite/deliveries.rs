@@ -147,7 +147,7 @@ pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Resu
     Ok(Begun::Go)
 }
 
-fn used_up(db: &Connection, charge: &Charge) -> rusqlite::Result<Option<u64>> {
+pub(super) fn used_up(db: &Connection, charge: &Charge) -> rusqlite::Result<Option<u64>> {
     let Some(limit) = charge.limit else { return Ok(None) };
     let used = used(db, &charge.account, &charge.month)?;
     Ok((used >= limit).then_some(used))
@@ -160,7 +160,7 @@ pub fn used(db: &Connection, account: &str, month: &str) -> rusqlite::Result<u64
     Ok(used.unwrap_or(0).cast_unsigned())
 }
 
-fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlite::Result<()> {
+pub(super) fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlite::Result<()> {
     let sql = "INSERT INTO quota (account, month, used) VALUES (?1, ?2, max(?3, 0))
                ON CONFLICT DO UPDATE SET used = max(used + ?3, 0)";
     db.prepare_cached(sql)?.execute(params![charge.account, charge.month, calls]).map(drop)
