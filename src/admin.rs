@@ -19,11 +19,14 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+mod pulse;
 pub mod replay;
 pub mod serve;
 mod states;
 mod trace;
 pub mod views;
+
+pub use pulse::Pulse;
 
 /// Answers people's questions and does what they say.
 pub struct Operator {
@@ -41,6 +44,8 @@ pub struct Operator {
     pub clock: Clock,
     /// What to mask.
     pub redactor: Arc<Redactor>,
+    /// Whether the store takes writes.
+    pub pulse: Pulse,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
 }

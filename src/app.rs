@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operator, api, serve};
+use crate::admin::{Operator, Pulse, api, serve};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::{Address, RabbitBroker};
 use crate::broker::spool::SpoolError;
@@ -227,6 +227,7 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         halts: Arc::clone(&parts.halts),
         clock,
         redactor: Arc::clone(&parts.redactor),
+        pulse: Pulse::default(),
         pollers,
     }
 }

@@ -48,7 +48,7 @@ pub struct Services {
     pub clock: Clock,
     /// What is stopped.
     pub halts: Arc<halts::Halts>,
-    /// What to mask in what is logged.
+    /// What to mask in what is logged and recorded.
     pub redactor: Arc<Redactor>,
     /// True: render and show, but send nothing.
     pub dry_run: bool,

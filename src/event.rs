@@ -310,7 +310,11 @@ impl NewEvent {
         let (id, collapse) = match (self.id, &self.subject) {
             (Some(id), _) if self.body_repeats => (id, Collapse::IdOrBody),
             (Some(id), _) => (id, Collapse::Id),
-            (None, Some(subject)) => (derived_id(&self.kind, subject, self.version, &self.data), Collapse::Id),
+            (None, Some(subject)) => {
+                let id = derived_id(&self.kind, subject, self.version, &self.data);
+                // The type may come from a header that nobody signed, and an id left out is as good as a new one.
+                (id, if self.body_repeats { Collapse::IdOrBody } else { Collapse::Id })
+            }
             (None, None) => (format!("body-{}", self.data.hash()), Collapse::BodyForADay),
         };
         let received = clock.stamp();
@@ -368,15 +372,22 @@ impl Event {
     /// A second key by which a repetition is known, where the id alone is not enough.
     #[must_use]
     pub fn body_key(&self) -> Option<String> {
-        (self.collapse == Collapse::IdOrBody).then(|| format!("{}/body-{}", self.source, self.data.hash()))
+        // One without id and subject is known by its body alone; it may repeat one that came with an id.
+        (self.collapse != Collapse::Id).then(|| format!("{}/body-{}", self.source, self.data.hash()))
     }
 
     /// What state this event belongs to: its source and subject, or itself if it has no subject.
     #[must_use]
     pub fn subject_key(&self) -> String {
+        self.subject_key_as(&self.source)
+    }
+
+    /// [`Event::subject_key`] where the event's source goes by this name now.
+    #[must_use]
+    pub fn subject_key_as(&self, source: &str) -> String {
         match &self.subject {
-            Some(subject) => format!("{}/{subject}", self.source),
-            None => format!("{}//{}", self.source, self.id),
+            Some(subject) => format!("{source}/{subject}"),
+            None => format!("{source}//{}", self.id),
         }
     }
 
@@ -449,6 +460,26 @@ mod tests {
         assert_ne!(make(Some("7"), "{}").id, make(Some("7"), "[]").id);
         assert_eq!(make(Some("7"), "{}").collapse, Collapse::Id);
         assert_eq!(make(None, "{}").collapse, Collapse::BodyForADay);
+    }
+
+    #[test]
+    fn a_request_sent_again_without_its_id_or_as_another_type_has_the_same_body_key() {
+        let make = |id: Option<&str>, kind: &str, subject: Option<&str>| {
+            let mut new = NewEvent::new(kind, Payload::json(b"{}").expect("json"));
+            (new.id, new.subject) = (id.map(str::to_owned), subject.map(str::to_owned));
+            new.body_repeats = true;
+            new.stamp("shop", &clock()).expect("event")
+        };
+        let first = make(Some("d-1"), "issues.opened", Some("7"));
+        for again in [
+            make(None, "issues.opened", Some("7")),
+            make(None, "push", Some("7")),
+            make(Some("d-2"), "push", None),
+            make(None, "push", None),
+        ] {
+            assert!(again.body_key().is_some());
+            assert_eq!(again.body_key(), first.body_key(), "{} {:?}", again.id, again.subject);
+        }
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! Masks the fields that the config names under `redact`, wherever they are shown (promise P11).
+//!
+//! Which values these are is known only from the event's body, and the journal forgets bodies before steps: a step is
+//! masked when it is recorded, and again when it is shown, for paths that the config has got since.
 
 use serde_json::Value;
+
+use crate::event::Event;
+use crate::store::journal::Step;
 
 /// What stands in place of a masked value.
 pub const MASK: &str = "•••";
@@ -25,6 +31,13 @@ impl Redactor {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+
+    /// Masks a step of an event's journey.
+    pub fn step(&self, event: &Event, step: &mut Step) {
+        if !self.is_empty() {
+            self.values(&event.data.value()).step(step);
+        }
     }
 
     /// The values to mask for an event with this `data`.
@@ -88,6 +101,20 @@ impl Masked {
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(map) => map.values_mut().for_each(|item| self.value(item)),
             _ => {}
+        }
+    }
+
+    /// Masks within what the journal says of a delivery.
+    pub fn step(&self, step: &mut Step) {
+        match step {
+            Step::Attempt { call, message, .. } => {
+                self.value(call);
+                *message = self.text(message);
+            }
+            Step::Skipped { why: text } | Step::Waiting { why: text, .. } | Step::Ended { detail: text, .. } => {
+                *text = self.text(text);
+            }
+            Step::Matched { .. } | Step::Operator { .. } => {}
         }
     }
 }

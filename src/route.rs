@@ -44,12 +44,13 @@ pub enum Decision {
 }
 
 /// What the templates of a route see of an event: `id source type subject time version data headers link`. `subject`,
-/// `version` and `link` are undefined where there is none; `link` is `{ id, state }`.
+/// `version` and `link` are undefined where there is none; `link` is `{ id, state }`. A source that was renamed since is
+/// seen under its present name.
 #[must_use]
-pub fn context(event: &Event, tables: Arc<Tables>, link: Option<&Link>) -> Context {
+pub fn context(route: &RouteConfig, event: &Event, tables: Arc<Tables>, link: Option<&Link>) -> Context {
     let mut context = Context::new(tables);
     context.set("id", &json!(event.id));
-    context.set("source", &json!(event.source));
+    context.set("source", &json!(route.source_now(&event.source)));
     context.set("type", &json!(event.kind));
     context.set("time", &time(event.time));
     context.set("headers", &json!(event.headers));
@@ -91,7 +92,7 @@ fn state_name(state: LinkState) -> &'static str {
 /// No filter is asked about a `*.deleted` event that deletes: it needs only the link.
 #[must_use]
 pub fn decide(route: &RouteConfig, event: &Event, context: &Context) -> Decision {
-    if !route.from.contains(&event.source) {
+    if !route.takes_from(&event.source) {
         return skip(format!("source {} is not among {}", event.source, route.from.join(", ")));
     }
     if let Err(why) = fits(route.types.as_deref(), event) {
@@ -141,12 +142,18 @@ fn asked(when: Option<&Expression>, context: &Context) -> Result<Verdict, Render
     when.map_or(Ok(Verdict::Yes), |when| when.test(context))
 }
 
+/// The key of the link of a route without `key`: [`Event::subject_key`] under the present name of its source.
+#[must_use]
+pub fn subject_key(route: &RouteConfig, event: &Event) -> String {
+    event.subject_key_as(route.source_now(&event.source))
+}
+
 /// The key of the link that an event belongs to.
 ///
 /// # Errors
 /// [`RenderError`] if the route's `key` comes to nothing that can be a key.
 pub fn link_key(route: &RouteConfig, event: &Event, context: &Context) -> Result<String, RenderError> {
-    let Some(template) = &route.key else { return Ok(event.subject_key()) };
+    let Some(template) = &route.key else { return Ok(subject_key(route, event)) };
     let refuse = |message: String| RenderError { message, expression: template.source().to_owned() };
     let key = match template.render(context, Escape::None)? {
         Rendered::Value(Value::String(text)) => text,

@@ -404,8 +404,8 @@ pub trait Store: Send + Sync {
     /// Fails with [`StoreError::Fenced`] if another has taken the lease since.
     async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()>;
 
-    /// Forgets a source's cursor, or moves it under another name.
-    async fn rename_cursor(&self, from: &str, to: Option<&str>) -> Result<()>;
+    /// Forgets a source's cursor.
+    async fn forget_cursor(&self, source: &str) -> Result<()>;
 
     // === Accounts ===
 
@@ -440,4 +440,12 @@ pub trait Store: Send + Sync {
 
     /// Moves links and ledger from a route's former name to its new one.
     async fn rename_route(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Moves what is known of a source to its new name: its cursor, its suspension, and on these routes the links and
+    /// unfinished deliveries whose key is [`Event::subject_key`]. What the new name already knows stays.
+    async fn rename_source(&self, from: &str, to: &str, routes: &[String]) -> Result<()>;
+
+    /// Moves a sink's suspension to its new name; for one that is `its_own_account`, the account's and its used calls
+    /// too.
+    async fn rename_sink(&self, from: &str, to: &str, its_own_account: bool) -> Result<()>;
 }

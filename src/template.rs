@@ -6,6 +6,7 @@
 mod code;
 mod context;
 mod engine;
+mod filters;
 pub mod mapping;
 mod scan;
 mod value;
@@ -135,6 +136,12 @@ impl Expression {
         self.0.unknown(known).map_or(Ok(()), |(name, at)| Err(unknown_name(name, at, known)))
     }
 
+    /// The tables that it looks values up in, each with its place in characters.
+    #[must_use]
+    pub fn tables(&self) -> &[(String, usize)] {
+        self.0.tables()
+    }
+
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
@@ -183,7 +190,7 @@ impl Template {
                     parts.push(Part::Value(Code::compile(&source[range.clone()], source, range.start)?));
                 }
                 Segment::Literal(range) => parts.push(Part::Literal(source[range].to_owned())),
-                Segment::Block(_) | Segment::Other => {}
+                Segment::Block(_) | Segment::Trimmed(_) | Segment::Comment => {}
             }
         }
         let body = match parts.as_slice() {
@@ -200,8 +207,8 @@ impl Template {
         engine::check_names_in(segments, source)?;
         let mut paths = Vec::new();
         for segment in segments {
-            if let Segment::Value(range) | Segment::Block(range) = segment {
-                let inside = &source[range.clone()];
+            if let Some(range) = segment.clone().code() {
+                let inside = &source[range];
                 paths.extend(scan::paths(inside, &scan::tokens(inside)).0);
             }
         }
@@ -250,10 +257,24 @@ impl Template {
     /// The tables that it looks values up in, each with its place in characters.
     #[must_use]
     pub fn tables(&self) -> Vec<(String, usize)> {
-        let tokens = scan::tokens(&self.source);
-        let name = |text: &str| text.trim_matches(['\'', '"']).to_owned();
-        let place = |at: usize| engine::characters(&self.source, at);
-        scan::tables(&tokens).iter().map(|token| (name(token.text), place(token.at))).collect()
+        match &self.body {
+            Body::Single(code) => code.tables().to_vec(),
+            Body::Parts(parts) => parts
+                .iter()
+                .flat_map(|part| match part {
+                    Part::Value(code) => code.tables(),
+                    Part::Literal(_) => &[],
+                })
+                .cloned()
+                .collect(),
+            // Tag by tag: the quotes of the text between them are no quotes.
+            Body::Blocks(_) => scan::segments(&self.source)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(Segment::code)
+                .flat_map(|range| code::tables(&scan::tokens(&self.source[range.clone()]), &self.source, range.start))
+                .collect(),
+        }
     }
 
     /// The template, as written.
@@ -340,7 +361,7 @@ fn refused_path(source: &str) -> Option<(&'static str, usize)> {
                 return Some(("the name of a query parameter cannot be data, only its value", range.start));
             }
             Segment::Value(_) => {}
-            Segment::Block(_) | Segment::Other => {
+            Segment::Block(_) | Segment::Trimmed(_) | Segment::Comment => {
                 return Some(("a path takes `{{ }}` only, without blocks, comments and `-`", 0));
             }
         }

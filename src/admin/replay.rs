@@ -58,11 +58,15 @@ impl Operator {
     /// # Errors
     /// The request makes no sense; there is nothing like that; store, journal or broker.
     pub async fn replay(&self, request: ReplayRequest) -> Result<Replayed> {
-        if let Some(route) = &request.route
-            && !self.config.routes.iter().any(|r| &r.name == route)
-        {
-            let known = self.config.routes.iter().map(|r| r.name.as_str());
-            return Err(OperatorError::unknown(Scope::Route.name(), route, known));
+        if let Some(name) = &request.route {
+            match self.config.routes.iter().find(|r| &r.name == name) {
+                Some(route) if route.enabled => {}
+                Some(_) => return Err(OperatorError::Refused(format!("route {name} is switched off"))),
+                None => {
+                    let known = self.config.routes.iter().map(|r| r.name.as_str());
+                    return Err(OperatorError::unknown(Scope::Route.name(), name, known));
+                }
+            }
         }
         let mut tally = Tally::default();
         match (&request.event, &request.source, request.dead, request.all_dead) {
@@ -136,6 +140,9 @@ impl Operator {
             limit: PAGE,
             ..EventFilter::default()
         };
+        // What is received meanwhile is delivered as it comes, and is not to be sent again.
+        let newest = EventFilter { oldest_first: false, limit: 1, ..filter.clone() };
+        filter.before = self.journal.events(newest).await?.first().map(|listed| listed.seq.saturating_add(1));
         loop {
             let page = self.journal.events(filter.clone()).await?;
             let Some(last) = page.last() else { break };
@@ -163,8 +170,9 @@ impl Operator {
     }
 
     fn routes_of<'a>(&'a self, event: &'a Event, only: Option<&'a str>) -> impl Iterator<Item = &'a RouteConfig> {
-        let routes = self.config.routes.iter().filter(move |r| only.is_none_or(|name| r.name == name));
-        routes.filter(|route| route.binding().takes(&event.source, &event.kind))
+        // A route that is switched off receives nothing: it need not even have a queue.
+        let routes = self.config.routes.iter().filter(move |r| r.enabled && only.is_none_or(|name| r.name == name));
+        routes.filter(|route| route.binding().takes(route.source_now(&event.source), &event.kind))
     }
 
     async fn publish_again(&self, route: &str, event: &Arc<Event>) -> Result<()> {

@@ -330,6 +330,8 @@ impl Operator {
         if let Err(error) = self.store.suspensions().await {
             ready = false;
             notes.push(format!("store: {error}"));
+        } else if let Err(why) = self.pulse.take(&*self.store, self.clock.now()).await {
+            notes.push(format!("store: {why}"));
         }
         let spool = self.broker.spooled();
         if let Err(error) = self.broker.depths().await {

@@ -5,7 +5,7 @@ use super::{Operator, Result};
 use crate::config::RouteConfig;
 use crate::event::Event;
 use crate::store::DeliveryKey;
-use crate::store::journal::{Entry, EventFilter, Listed, Step};
+use crate::store::journal::{Entry, EventFilter, Listed};
 
 /// How many journeys are told at once.
 const MOST: usize = 20;
@@ -57,7 +57,7 @@ impl Operator {
         let masked = self.redactor.values(&event.data.value());
         let mut steps = self.journal.journey(&event.key()).await?;
         for entry in &mut steps {
-            mask(&mut entry.step, &masked);
+            masked.step(&mut entry.step);
         }
         let mut routes = Vec::new();
         for route in &self.config.routes {
@@ -106,23 +106,10 @@ fn not_bound(route: &RouteConfig, event: &Event) -> Option<String> {
     if !route.enabled {
         return Some("the route is switched off".to_owned());
     }
-    if !route.from.contains(&event.source) {
+    if !route.takes_from(&event.source) {
         return Some(format!("it takes from {}, not from {}", route.from.join(", "), event.source));
     }
     let types = route.types.as_ref()?;
     let fits = types.iter().any(|pattern| crate::broker::matches(pattern, &event.kind));
     (!fits).then(|| format!("it takes {}, not {}", types.join(", "), event.kind))
-}
-
-fn mask(step: &mut Step, masked: &crate::redact::Masked) {
-    match step {
-        Step::Attempt { call, message, .. } => {
-            masked.value(call);
-            *message = masked.text(message);
-        }
-        Step::Skipped { why: text } | Step::Waiting { why: text, .. } | Step::Ended { detail: text, .. } => {
-            *text = masked.text(text);
-        }
-        Step::Matched { .. } | Step::Operator { .. } => {}
-    }
 }

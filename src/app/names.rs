@@ -87,8 +87,15 @@ pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
     }
     for source in &config.sources {
         if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {
-            store.rename_cursor(was, Some(&source.name)).await?;
-            tracing::info!(from = %was, to = %source.name, "the source's cursor goes by its new name");
+            let by_subject = config.routes.iter().filter(|route| route.key.is_none());
+            let routes: Vec<String> = by_subject.map(|route| route.name.clone()).collect();
+            store.rename_source(was, &source.name, &routes).await?;
+            tracing::info!(from = %was, to = %source.name, "the source's cursor and links go by its new name");
+        }
+    }
+    for sink in &config.sinks {
+        if let Some(was) = &sink.was {
+            store.rename_sink(was, &sink.name, sink.account == sink.name).await?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 //! as slow as the one before; nothing that waits is in this process.
 //!
 //! An ack is not confirmed by RabbitMQ: if its connection is lost meanwhile the message comes again, and the ledger
-//! knows it. [`Depth::waiting`](super::Depth::waiting) and [`Depth::oldest`](super::Depth::oldest) are not known: what
+//! knows it. [`Depth::waiting`](crate::broker::Depth::waiting) and [`Depth::oldest`](crate::broker::Depth::oldest) are not known: what
 //! waits is in queues that all routes share, and is not counted.
 
 mod asides;

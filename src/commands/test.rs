@@ -229,7 +229,7 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     let link = test.get("links").and_then(|links| links.get(&route.name));
     let link = link.map(|node| fixture::link(node, event)).transpose()?;
     let tables = || Arc::clone(&bench.config.tables);
-    let before = route::context(event, tables(), None);
+    let before = route::context(route, event, tables(), None);
     let (case, action) = match route::decide(route, event, &before) {
         Decision::Take { case, action } => (case, action),
         Decision::Skip { why } => return Ok(Came::Skipped(why)),
@@ -248,7 +248,7 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     let sink_config = bench.config.sinks.iter().find(|sink| sink.name == route.to);
     let sink = bench.sinks.get(&route.to).zip(sink_config);
     let (sink, sink_config) = sink.ok_or_else(|| format!("there is no sink {}", route.to))?;
-    let context = route::context(event, tables(), link.as_ref());
+    let context = route::context(route, event, tables(), link.as_ref());
     let rendered = match route::render(&route.cases[case], verb, &context, sink_config.kind.escape) {
         Ok(rendered) => rendered,
         Err(errors) => {

@@ -159,8 +159,12 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A fault within a template, once: one template can be for several things.
     pub fn inside(&mut self, node: &Node, error: &CompileError) {
-        self.inside.push(Fault::new(template_spot(node.spot, error.at), error.message.clone()));
+        let fault = Fault::new(template_spot(node.spot, error.at), error.message.clone());
+        if !self.inside.contains(&fault) {
+            self.inside.push(fault);
+        }
     }
 
     fn list(&mut self, node: &mut Node, kind: &'static Kind, key: &str) {

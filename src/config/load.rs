@@ -113,9 +113,10 @@ impl Loader<'_> {
         let top = Settings::new(&root, fields::TOP);
         self.zone = top.text("time_zone").and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
 
+        let known =
+            Known { tables: names(tables.as_ref()), ..self.known(sources.as_ref(), sinks.as_ref(), routes.as_ref()) };
         let tables = self.tables(tables);
         let accounts = self.accounts(accounts);
-        let known = self.known(sources.as_ref(), sinks.as_ref(), routes.as_ref());
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
         let routes = self.routes(routes, &known);
@@ -287,9 +288,19 @@ impl Loader<'_> {
 /// The names that other parts may refer to, whether or not their own settings are sound.
 struct Known {
     sources: Vec<String>,
+    /// The former names of sources, each with its present one.
+    former: BTreeMap<String, String>,
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
     routes: Vec<String>,
+    tables: Vec<String>,
+}
+
+impl Known {
+    /// The former names of these sources.
+    fn former_sources(&self, of: &[String]) -> BTreeMap<String, String> {
+        self.former.iter().filter(|(_, now)| of.contains(now)).map(|(was, now)| (was.clone(), now.clone())).collect()
+    }
 }
 
 fn names(section: Option<&Node>) -> Vec<String> {

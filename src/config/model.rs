@@ -179,6 +179,8 @@ pub struct RouteConfig {
     pub spot: Spot,
     /// The sources it takes from, globs resolved.
     pub from: Vec<String>,
+    /// The former names of these sources, each with its present one: events of before the renaming may still wait.
+    pub from_former: BTreeMap<String, String>,
     /// The types it takes, `*` allowed; `None`: all. With `cases` the union of theirs.
     pub types: Option<Vec<String>>,
     /// Its filter.
@@ -204,6 +206,19 @@ impl RouteConfig {
     #[must_use]
     pub fn binding(&self) -> Binding {
         Binding { queue: self.name.clone(), sources: Some(self.from.clone()), types: self.types.clone() }
+    }
+
+    /// What the source of an event is called now, if it was renamed since.
+    #[must_use]
+    pub fn source_now<'a>(&'a self, source: &'a str) -> &'a str {
+        self.from_former.get(source).map_or(source, String::as_str)
+    }
+
+    /// True if it takes from a source, under its present name or its former one.
+    #[must_use]
+    pub fn takes_from(&self, source: &str) -> bool {
+        let now = self.source_now(source);
+        self.from.iter().any(|from| from == now)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -18,14 +19,17 @@ pub const MAX_ITEMS: usize = 1_000;
 const MAX_HEADERS: usize = 48;
 /// How long the value of a carried header may be, in bytes.
 const MAX_HEADER: usize = 1_024;
+/// How long the names and values of all carried headers may be, in bytes: each event of a request carries them all.
+const MAX_HEADERS_LENGTH: usize = 8 << 10;
 
 /// The body of a request by its media type: JSON (also `…+json`, or without a type) or a form. A request without a
-/// body, as a GET, is its query. As it was sent, and as the value it stands for.
+/// body by GET is its query, which no signature of a body covers: a hook that checks one takes no GET. As it was sent,
+/// and as the value it stands for.
 ///
 /// # Errors
 /// [`Refusal::Unsupported`] for another media type, [`Refusal::Malformed`] for broken JSON or a form that is no text.
 pub fn payload(request: &HookRequest<'_>) -> Result<(Payload, Value), Refusal> {
-    if request.body.is_empty() && !request.query.is_empty() {
+    if request.method == Method::GET && request.body.is_empty() && !request.query.is_empty() {
         return Ok(form(request.query.to_owned()));
     }
     let media = text(request.headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -111,16 +115,31 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
 }
 
-/// The headers that travel with an event: those without credentials, signatures and the marks of the way here.
+/// The headers that travel with an event: those without credentials, signatures and the marks of the way here, as many
+/// as fit. `path_secret` is the one that the request came to: a proxy may have put the whole path into a header.
 #[must_use]
-pub fn carried(headers: &HeaderMap, secret: &[HeaderName]) -> BTreeMap<String, String> {
+pub fn carried(headers: &HeaderMap, secret: &[HeaderName], path_secret: Option<&str>) -> BTreeMap<String, String> {
+    let path_secret = path_secret.filter(|secret| !secret.is_empty());
     let fits = |name: &HeaderName| !secret.contains(name) && !is_dropped(name.as_str());
+    let tells = |value: &str| path_secret.is_some_and(|secret| tells(value, secret));
+    let mut left = MAX_HEADERS_LENGTH;
     headers
         .iter()
         .filter(|(name, value)| fits(name) && value.len() <= MAX_HEADER)
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok().filter(|value| !tells(value))?)))
+        .filter(|(name, value)| {
+            let rest = left.checked_sub(name.len() + value.len());
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        })
         .take(MAX_HEADERS)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// True if a header's value has the secret in it, as it is or percent-encoded.
+fn tells(value: &str, secret: &str) -> bool {
+    value.contains(secret) || percent_decode_str(value).decode_utf8_lossy().contains(secret)
 }
 
 fn is_dropped(name: &str) -> bool {
@@ -217,7 +236,8 @@ mod tests {
             headers.insert("content-type", media.parse().unwrap());
         }
         let body = Bytes::copy_from_slice(body);
-        payload(&HookRequest { method: &Method::POST, headers: &headers, query, path_secret: None, body: &body })
+        let method = if body.is_empty() && !query.is_empty() { Method::GET } else { Method::POST };
+        payload(&HookRequest { method: &method, headers: &headers, query, path_secret: None, body: &body })
     }
 
     #[test]
@@ -242,6 +262,27 @@ mod tests {
             matches!(read("application/json", &deep, ""), Err(Refusal::Malformed(_))),
             "it could not be read later"
         );
+    }
+
+    #[test]
+    fn the_query_of_a_post_is_no_payload() {
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        let request =
+            HookRequest { method: &Method::POST, headers: &headers, query: "a=1", path_secret: None, body: &body };
+        assert!(matches!(payload(&request), Err(Refusal::Malformed(_))), "no signature covers it");
+    }
+
+    #[test]
+    fn a_header_with_the_secret_of_the_path_does_not_travel() {
+        let pairs = [
+            ("x-original-uri", "/hooks/a/hunter2-long"),
+            ("referer", "https://x/hooks/a/%68unter2-long"),
+            ("x-kind", "b"),
+        ];
+        let headers: HeaderMap = pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
+        let kept: Vec<String> = carried(&headers, &[], Some("hunter2-long")).into_keys().collect();
+        assert_eq!(kept, ["x-kind"]);
+        assert_eq!(carried(&headers, &[], Some("")).len(), 3);
     }
 
     #[test]
@@ -274,7 +315,7 @@ mod tests {
             ("User-Agent", "GitHub-Hookshot"),
         ];
         let headers: HeaderMap = pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
-        let kept = carried(&headers, &[HeaderName::from_static("x-own")]);
+        let kept = carried(&headers, &[HeaderName::from_static("x-own")], None);
         assert_eq!(
             kept.into_iter().collect::<Vec<_>>(),
             [("user-agent".to_owned(), "GitHub-Hookshot".to_owned()), ("x-github-event".to_owned(), "push".to_owned()),]
@@ -285,10 +326,15 @@ mod tests {
     fn the_carried_headers_are_bounded() {
         let mut headers: HeaderMap =
             (0..200).map(|n| (format!("x-{n}").parse().unwrap(), "v".parse().unwrap())).collect();
-        assert_eq!(carried(&headers, &[]).len(), MAX_HEADERS);
+        assert_eq!(carried(&headers, &[], None).len(), MAX_HEADERS);
         headers.clear();
         headers.insert("x-long", "v".repeat(MAX_HEADER + 1).parse().unwrap());
-        assert!(carried(&headers, &[]).is_empty());
+        assert!(carried(&headers, &[], None).is_empty());
+        headers
+            .extend((0..40).map(|n| (format!("x-{n}").parse::<HeaderName>().ok(), "v".repeat(1_000).parse().unwrap())));
+        let kept = carried(&headers, &[], None);
+        let length: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!((7_000..=8_192).contains(&length), "{length}");
     }
 
     #[test]

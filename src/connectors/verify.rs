@@ -1,6 +1,6 @@
 //! The `verify:` key of webhooks that know no vendor: which scheme, and its secrets.
 
-use http::{HeaderName, header};
+use http::{HeaderName, Method, header};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -170,6 +170,10 @@ impl Verify {
     /// [`Refusal::Unauthorized`].
     pub fn check(&self, request: &HookRequest<'_>, now: Timestamp) -> Result<(), Refusal> {
         match self {
+            Self::Hmac(_) if request.method == Method::GET => {
+                // The signature of no body is the same for every query.
+                Err(Refusal::Unauthorized("a GET has no body that could be signed: send it by POST".to_owned()))
+            }
             Self::Hmac(keyed) => keyed.verify(request.headers, request.body, now),
             Self::Bearer(tokens) => credentials::bearer(tokens, request.headers),
             Self::Basic(users) => credentials::basic(users, request.headers),
@@ -323,6 +327,16 @@ mod tests {
         );
         assert!(matches!(built(&json!({"path": {"secrets": ["s"]}})), Verify::Path(_)));
         assert!(matches!(built(&json!("none")), Verify::None));
+    }
+
+    #[test]
+    fn the_signature_of_a_body_does_not_cover_a_query() {
+        let verify = Verify::build(&Node::from(&json!({"hmac": {"header": "X-Sig", "secrets": "s"}}))).expect("builds");
+        let (headers, body) = (http::HeaderMap::new(), bytes::Bytes::new());
+        let request =
+            HookRequest { method: &Method::GET, headers: &headers, query: "a=1", path_secret: None, body: &body };
+        let refused = verify.check(&request, Timestamp::UNIX_EPOCH).expect_err("refused");
+        insta::assert_snapshot!(refused, @"a GET has no body that could be signed: send it by POST");
     }
 
     #[test]

@@ -232,7 +232,8 @@ impl Attempt {
 
     fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Call, String> {
         let event = self.event();
-        let context = route::context(event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let context =
+            route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         self.plan.to.sink.prepare(&Operation {
@@ -353,7 +354,8 @@ impl Attempt {
         let mut shown = serde_json::json!({ "verb": verb.name(), "sink": self.plan.to.name, "call": call.shown });
         self.services.redactor.values(&self.event().data.value()).value(&mut shown);
         self.journal(Step::Matched { verb: self.job.action.name().into() });
-        self.journal(Step::Ended { ending: "dry-run".into(), detail: shown.to_string() });
+        // Masked value by value: as text its JSON could be torn.
+        self.record(Step::Ended { ending: "dry-run".into(), detail: shown.to_string() });
         self.ack_and_leave().await
     }
 

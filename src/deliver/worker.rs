@@ -149,7 +149,7 @@ impl<'a> Turn<'a> {
         }
         let route = self.plan.route();
         let event = &message.event;
-        let context = route::context(event, Arc::clone(&self.plan.config.tables), None);
+        let context = route::context(route, event, Arc::clone(&self.plan.config.tables), None);
         let decision = route::decide(route, event, &context);
         let (case, action) = match decision {
             Decision::Take { case, action } => (case, action),
@@ -168,7 +168,7 @@ impl<'a> Turn<'a> {
     }
 
     fn refuse(&mut self, message: Message, why: String) {
-        let link = message.event.subject_key();
+        let link = route::subject_key(self.plan.route(), &message.event);
         let lane = link.clone();
         self.lanes.put(Job { message, case: 0, action: Action::Create, link, lane, refused: Some(why) });
     }
@@ -226,7 +226,8 @@ impl<'a> Turn<'a> {
         ended.flow
     }
 
-    fn journal(&self, message: &Message, step: Step) {
+    fn journal(&self, message: &Message, mut step: Step) {
+        self.services.redactor.step(&message.event, &mut step);
         self.services.journal.record(Record::Entry(Entry {
             at: self.services.clock.now(),
             event: message.event.key(),

@@ -80,8 +80,11 @@ pub(super) async fn receive(
 
 impl Intake {
     async fn take(&self, target: &Target, request: Request) -> Result<Taken, Refusing> {
-        if self.stopping.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed) {
+        if self.stopping.load(Ordering::Relaxed) {
             return Err(ours("this server is about to stop").into());
+        }
+        if self.full.load(Ordering::Relaxed) {
+            return Err(ours("this server's disk is nearly full").into());
         }
         let source = self.sources.get(&target.source);
         let source = source.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such source"))?;
@@ -117,13 +120,14 @@ impl Intake {
     /// Verifies, reads, stamps and publishes.
     async fn accept(&self, name: &str, source: &Source, request: &HookRequest<'_>) -> Result<Taken, Problem> {
         source.hook.verify(request, self.clock.now())?;
-        // After the verification, so that a stranger cannot use up the sender's share.
-        source.charge()?;
         let news = match source.hook.read(request)? {
             Reading::Answer(answer, why) => return Ok(Taken::Answer(why, chosen(answer))),
             Reading::Events(news) => news,
         };
-        let headers = reading::carried(request.headers, &source.secret_headers);
+        // After the verification and for events alone, so that a stranger cannot use up the sender's share: some probes
+        // come without a proof of who sent them.
+        source.charge()?;
+        let headers = reading::carried(request.headers, &source.secret_headers, request.path_secret);
         let stamp =
             |event: NewEvent| NewEvent { headers: headers.clone(), ..event }.stamp(name, &self.clock).map(Arc::new);
         let events = news

@@ -38,6 +38,7 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         name: "r".into(),
         spot: Spot::default(),
         from: vec!["tasks".into(), "more".into()],
+        from_former: BTreeMap::new(),
         types: types.map(|types| types.split(' ').map(str::to_owned).collect()),
         when: when.map(|when| Expression::compile(when).unwrap()),
         to: "s".into(),
@@ -51,7 +52,7 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
 }
 
 fn plain(event: &Event) -> Context {
-    context(event, Arc::default(), None)
+    context(&route(None, None, Vec::new()), event, Arc::default(), None)
 }
 
 fn decided(route: &RouteConfig, event: &Event) -> String {
@@ -60,6 +61,19 @@ fn decided(route: &RouteConfig, event: &Event) -> String {
         Decision::Skip { why } => format!("skipped: {why}"),
         Decision::Error(error) => format!("error: {error}"),
     }
+}
+
+#[test]
+fn an_event_of_before_a_renaming_is_its_sources() {
+    let event = event("task.created", &json!({ "title": "x" }));
+    let mut route = route(None, Some("source == 'todo'"), vec![case(None, None, Action::Create)]);
+    route.from = vec!["todo".into()];
+    assert_eq!(decided(&route, &event), "skipped: source tasks is not among todo");
+    route.from_former.insert("tasks".into(), "todo".into());
+    let context = context(&route, &event, Arc::default(), None);
+    assert_eq!(decide(&route, &event, &context), Decision::Take { case: 0, action: Action::Create });
+    assert_eq!(link_key(&route, &event, &context).unwrap(), "todo/7");
+    assert!(!route.binding().takes("tasks", "task.created"), "nothing more comes under the former name");
 }
 
 #[test]
@@ -73,7 +87,7 @@ fn the_context_is_what_the_contract_names() {
     };
     let source = "{{ [id, source, type, subject, time, version, data.title, headers, link.id, link.state] }}";
     let render = |link| {
-        let context = context(&event, Arc::default(), link);
+        let context = context(&route(None, None, Vec::new()), &event, Arc::default(), link);
         Template::compile(source).unwrap().render(&context, Escape::None)
     };
     let Ok(Rendered::Value(value)) = render(Some(&link)) else { panic!("it renders") };

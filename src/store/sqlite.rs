@@ -7,6 +7,7 @@ mod dead;
 mod deliveries;
 mod leases;
 mod lock;
+mod renames;
 mod schema;
 mod seed;
 mod writer;
@@ -155,9 +156,9 @@ impl Store for SqliteStore {
         if written { Ok(()) } else { Err(StoreError::Fenced(fence.name.clone())) }
     }
 
-    async fn rename_cursor(&self, from: &str, to: Option<&str>) -> Result<()> {
-        let (from, to) = (from.to_owned(), to.map(str::to_owned));
-        self.db.write("renaming a cursor", move |db| leases::rename_cursor(db, &from, to.as_deref())).await
+    async fn forget_cursor(&self, source: &str) -> Result<()> {
+        let source = source.to_owned();
+        self.db.write("forgetting a cursor", move |db| leases::forget_cursor(db, &source)).await
     }
 
     // === Accounts ===
@@ -210,5 +211,15 @@ impl Store for SqliteStore {
     async fn rename_route(&self, from: &str, to: &str) -> Result<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
         self.db.write("renaming a route", move |db| deliveries::rename_route(db, &from, &to)).await
+    }
+
+    async fn rename_source(&self, from: &str, to: &str, routes: &[String]) -> Result<()> {
+        let (from, to, routes) = (from.to_owned(), to.to_owned(), routes.to_vec());
+        self.db.write("renaming a source", move |db| renames::source(db, &from, &to, &routes)).await
+    }
+
+    async fn rename_sink(&self, from: &str, to: &str, its_own_account: bool) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.db.write("renaming a sink", move |db| renames::sink(db, &from, &to, its_own_account)).await
     }
 }

@@ -7,7 +7,7 @@ use minijinja::value::Value as EngineValue;
 use serde_json::Value;
 
 use super::engine::{self, ENGINE};
-use super::scan::{self, Path, Side};
+use super::scan::{self, Path, Side, Token};
 use super::value::{self, Failure};
 use super::{CompileError, Context, RenderError};
 
@@ -21,6 +21,10 @@ pub(super) struct Code {
     plain: bool,
     // All of them are true if the whole is.
     comparisons: Arc<[(Side, String, Side)]>,
+    // The engine would write `none` for a `null` in them.
+    concatenated: Arc<[Path]>,
+    // With their places in the whole template, in characters.
+    tables: Arc<[(String, usize)]>,
 }
 
 impl fmt::Debug for Code {
@@ -59,6 +63,8 @@ impl Code {
             paths: paths.into(),
             plain,
             comparisons: scan::comparisons(source, &tokens).into(),
+            concatenated: scan::concatenated(source, &tokens).into(),
+            tables: tables(&tokens, whole, base).into(),
         })
     }
 
@@ -66,6 +72,11 @@ impl Code {
     pub(super) fn unknown<'a>(&'a self, known: &[&str]) -> Option<(&'a str, usize)> {
         let path = self.paths.iter().find(|path| !known.contains(&path.root.as_str()))?;
         Some((&path.root, path.at))
+    }
+
+    /// The tables that it looks values up in, each with its place in the whole template, in characters.
+    pub(super) fn tables(&self) -> &[(String, usize)] {
+        &self.tables
     }
 
     /// The expression, as written.
@@ -77,6 +88,10 @@ impl Code {
     pub(super) fn find<'a>(&self, context: &'a Context) -> Result<Found<'a>, Failure> {
         if let (true, [path]) = (self.plain, &*self.paths) {
             return context.find(path).map(Found::Plain).map_err(Failure::Missing);
+        }
+        if let Some(null) = self.concatenated.iter().find(|path| context.find(path).is_ok_and(Value::is_null)) {
+            let name = null.written.last().unwrap_or(&null.root);
+            return Err(Failure::Other(format!("{name}: {}", value::NULL_IN_TEXT)));
         }
         self.compiled.eval(context.engine_value()).map(Found::Computed).map_err(|error| engine::failure(&error))
     }
@@ -142,6 +157,13 @@ impl Code {
             .collect();
         if shown.is_empty() { self.source.clone() } else { format!("{} ({})", self.source, shown.join(", ")) }
     }
+}
+
+/// The tables that the words of the part of `whole` at byte `base` name, each with its place in characters.
+pub(super) fn tables(tokens: &[Token<'_>], whole: &str, base: usize) -> Vec<(String, usize)> {
+    let name = |text: &str| text.trim_matches(['\'', '"']).to_owned();
+    let found = scan::tables(tokens).into_iter();
+    found.map(|token| (name(token.text), engine::characters(whole, base + token.at))).collect()
 }
 
 /// A failure in words. `paths` are those of its expression.

@@ -9,7 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
 
 use super::context::{TABLES, TablesObject};
 use super::value::{self, Failure, MAX_OUTPUT, Omit};
-use super::{CompileError, Escape, escape};
+use super::{CompileError, Escape, escape, filters};
 use crate::template::scan::{self, Segment, Token, Use};
 
 /// How many steps one template may take.
@@ -142,6 +142,7 @@ pub(super) static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     engine.add_global("null", Value::from(()));
     engine.add_global("omit", Value::from_object(Omit));
     engine.add_filter("table", table);
+    filters::add_to(&mut engine);
     engine
 });
 
@@ -304,7 +305,7 @@ pub(super) fn check_names(tokens: &[Token<'_>], whole: &str, base: usize) -> Res
 /// [`check_names`] for every tag of a template with blocks.
 pub(super) fn check_names_in(segments: &[Segment], source: &str) -> Result<(), CompileError> {
     for segment in segments {
-        if let Segment::Value(range) | Segment::Block(range) = segment {
+        if let Some(range) = segment.clone().code() {
             check_names(&scan::tokens(&source[range.clone()]), source, range.start)?;
         }
     }

@@ -87,7 +87,7 @@ impl Mapping {
     /// Renders the fields that can be rendered, and tells what is wrong with the others: a deletion needs only the link.
     #[must_use]
     pub fn render_what_can_be(&self, context: &Context, escape: Escape) -> (Map<String, Value>, Vec<FieldError>) {
-        let mut rendering = Rendering { escape, left: MAX_OUTPUT, errors: Vec::new() };
+        let mut rendering = Rendering { escape, left: MAX_OUTPUT, items: MAX_ITEMS, errors: Vec::new() };
         let mut path = String::new();
         let fields = rendering.entries(&self.fields, context, &mut path);
         (fields, rendering.errors)
@@ -186,6 +186,10 @@ impl<'a> Compiler<'a> {
         let when = node.get("$when").map(|at| {
             let expression = Expression::compile(at.text().unwrap_or_default());
             let expression = expression.and_then(|when| when.check_names(&self.names).map(|()| when));
+            if let Ok(when) = &expression {
+                let tables = when.tables().iter();
+                self.tables.extend(tables.map(|(name, place)| (name.clone(), template_spot(at.spot, *place))));
+            }
             expression.or_else(|error| self.fault(template_spot(at.spot, error.at), error.message).ok_or(()))
         });
         let map = match node.get("$map") {
@@ -213,10 +217,15 @@ impl<'a> Compiler<'a> {
 
 // === Rendering ===
 
+/// How many items all `$each` of a mapping may go through: nested ones multiply.
+const MAX_ITEMS: usize = 100_000;
+
 struct Rendering {
     escape: Escape,
     // Bytes that the rest may still come to.
     left: usize,
+    // How many items all `$each` together may still go through.
+    items: usize,
     errors: Vec<FieldError>,
 }
 
@@ -229,7 +238,9 @@ impl Rendering {
                 path.push('.');
             }
             path.push_str(name);
-            if let Some(value) = self.tree(tree, context, path) {
+            if self.charge(name.len(), path, name)
+                && let Some(value) = self.tree(tree, context, path)
+            {
                 fields.insert(name.clone(), value);
             }
             path.truncate(length);
@@ -240,7 +251,9 @@ impl Rendering {
     /// `None` if it is omitted or failed.
     fn tree(&mut self, tree: &Tree, context: &Context, path: &mut String) -> Option<Value> {
         match tree {
-            Tree::Literal(value) => Some(value.clone()),
+            Tree::Literal(literal) => {
+                self.charge(value::size(literal), path, &value::show(literal)).then(|| literal.clone())
+            }
             Tree::Template(template) => self.leaf(template, context, path),
             Tree::List(items) => Some(Value::Array(
                 items
@@ -265,19 +278,22 @@ impl Rendering {
     fn leaf(&mut self, template: &Template, context: &Context, path: &str) -> Option<Value> {
         match template.render(context, self.escape) {
             Ok(Rendered::Omit) => None,
-            Ok(Rendered::Value(value)) => {
-                if let Some(left) = self.left.checked_sub(value::size(&value)) {
-                    self.left = left;
-                    return Some(value);
-                }
-                self.fail(path, value::too_long(), template.source());
-                None
-            }
+            Ok(Rendered::Value(value)) => self.charge(value::size(&value), path, template.source()).then_some(value),
             Err(error) => {
                 self.errors.push(FieldError::new(path, error));
                 None
             }
         }
+    }
+
+    /// False if the mapping came to more than it may.
+    fn charge(&mut self, bytes: usize, path: &str, source: &str) -> bool {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(self.left);
+        if left.is_none() {
+            self.fail(path, value::too_long(), source);
+        }
+        left.is_some()
     }
 
     fn fail(&mut self, path: &str, message: String, expression: &str) {
@@ -301,6 +317,11 @@ impl Rendering {
         };
         let mut made = Vec::new();
         for (at, item) in items.iter().enumerate() {
+            let Some(left) = self.items.checked_sub(1) else {
+                self.fail(path, format!("all `$each` go through more than {MAX_ITEMS} items"), each.list.source());
+                return None;
+            };
+            self.items = left;
             let mut inner = context.clone();
             inner.set(&each.name, item);
             made.extend(self.within(at, path, |this, path| this.item(each, &inner, path)));
@@ -427,6 +448,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_within_lists_and_literals_have_a_limit_together() {
+        let inner = json!({ "$each": "data.list", "$as": "b", "$when": "b > 1", "$map": "x" });
+        let map = json!({ "all": { "$each": "data.list", "$as": "a", "$map": inner } });
+        let data = json!({ "list": vec![0; 400] });
+        assert_snapshot!(rendered(&map, &data), @"
+        all[249]: all `$each` go through more than 100000 items in `data.list`
+        all: all `$each` go through more than 100000 items in `data.list`
+        ");
+        let long = json!({ "all": { "$each": "data.list", "$map": { "a": "x".repeat(9_000) } } });
+        let told = rendered(&long, &data);
+        assert!(told.starts_with("all[116].a: the result is longer than 1048576 bytes"), "{}", &told[..80]);
+    }
+
+    #[test]
     fn every_fault_is_told_with_its_place() {
         let map = json!({
             "a": "안녕 {{ data.a | uper }}",
@@ -458,11 +493,11 @@ mod tests {
 
     #[test]
     fn the_tables_are_known_with_their_places() {
-        let map =
-            json!({ "a": "가 {{ data.a | table('grade') }}", "b": [{ "$each": "data.l | table('all')", "$map": 1 }] });
+        let map = json!({ "a": "가 {{ data.a | table('grade') }}", "b": [{ "$each": "data.l | table('all')", "$when": "item | table(\"w\")", "$map": 1 }],
+            "c": "It's {{ data.a | table('t') }}", "d": "{% if data.a %}It's {{- data.l | map('table', 'm') }}{% endif %}" });
         let map = Mapping::compile(&node(&map, 1)).unwrap();
         let tables: Vec<_> = map.tables().iter().map(|(name, spot)| (name.as_str(), spot.line, spot.column)).collect();
-        assert_eq!(tables, [("grade", 1, 30), ("all", 2, 25)]);
+        assert_eq!(tables, [("grade", 1, 30), ("all", 2, 25), ("w", 3, 23), ("t", 3, 33), ("m", 4, 56)]);
     }
 
     #[test]

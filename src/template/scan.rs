@@ -15,8 +15,20 @@ pub(super) enum Segment {
     Value(Range<usize>),
     /// The inside of `{% … %}`.
     Block(Range<usize>),
-    /// A comment, or a tag with whitespace control: only the engine itself knows what it means.
-    Other,
+    /// The inside of `{{- … }}` or `{{ … -}}`, without the marks: only the engine itself knows what they cut.
+    Trimmed(Range<usize>),
+    /// A comment.
+    Comment,
+}
+
+impl Segment {
+    /// Where the code is, if it has any.
+    pub fn code(self) -> Option<Range<usize>> {
+        match self {
+            Self::Value(range) | Self::Block(range) | Self::Trimmed(range) => Some(range),
+            Self::Literal(_) | Self::Comment => None,
+        }
+    }
 }
 
 /// Splits a template at its tags. `None` if a tag is not closed: the engine's own message is better then.
@@ -35,12 +47,14 @@ pub(super) fn segments(source: &str) -> Option<Vec<Segment>> {
         };
         let end = if close == "#}" { source[inside..].find(close)? + inside } else { tag_end(source, inside, close)? };
         let text = &source[inside..end];
-        let controls = text.starts_with(['-', '+']) || text.ends_with(['-', '+']);
+        let first = usize::from(text.starts_with(['-', '+']));
+        let last = usize::from(text.len() > first && text.ends_with(['-', '+']));
+        let code = inside + first..end - last;
         found.push(match close {
-            "}}" if controls => Segment::Other,
-            "}}" => Segment::Value(inside..end),
-            "%}" => Segment::Block(inside..end),
-            _ => Segment::Other,
+            "}}" if first + last > 0 => Segment::Trimmed(code),
+            "}}" => Segment::Value(code),
+            "%}" => Segment::Block(code),
+            _ => Segment::Comment,
         });
         at = end + 2;
     }
@@ -192,13 +206,39 @@ pub(super) fn uses<'a>(tokens: &[Token<'a>]) -> Vec<(Use, Token<'a>)> {
     found
 }
 
-/// The tables that an expression looks values up in.
+/// The tables that an expression looks values up in: `… | table('name')`, `… | map('table', 'name')`, and
+/// `filter table('name')` in a block.
 pub(super) fn tables<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
-    tokens
-        .windows(4)
-        .filter(|w| w[0].text == "|" && w[1].text == "table" && w[2].text == "(" && w[3].kind == Word::Text)
-        .map(|w| w[3])
-        .collect()
+    let is = |at: usize, words: &[&str]| words.iter().enumerate().all(|(n, word)| text_at(tokens, at + n) == *word);
+    let place = |at: usize| {
+        let before = at.checked_sub(1).map_or("", |at| text_at(tokens, at));
+        if matches!(before, "|" | "filter") && is(at, &["table", "("]) {
+            return Some(at + 2);
+        }
+        let mapped = is(at, &["map", "(", "'table'", ","]) || is(at, &["map", "(", "\"table\"", ","]);
+        (before == "|" && mapped).then_some(at + 4)
+    };
+    let found = (0..tokens.len()).filter_map(place).filter_map(|at| tokens.get(at));
+    found.filter(|token| token.kind == Word::Text).copied().collect()
+}
+
+fn text_at<'a>(tokens: &[Token<'a>], at: usize) -> &'a str {
+    tokens.get(at).map_or("", |token| token.text)
+}
+
+/// The plain paths that always become a part of a text by `~`, as they are.
+pub(super) fn concatenated(source: &str, tokens: &[Token<'_>]) -> Vec<Path> {
+    if tokens.iter().any(|token| matches!(token.text, "and" | "or" | "if")) {
+        return Vec::new();
+    }
+    let paths = (0..tokens.len()).filter(|at| starts_path(tokens, *at)).map(|at| (at, path_at(source, tokens, at)));
+    let within_text = |(start, (path, end)): (usize, (Path, usize))| {
+        let before = start.checked_sub(1).map_or("", |at| text_at(tokens, at));
+        let after = text_at(tokens, end);
+        let changed = matches!(after, "|" | "." | "[" | "(" | "is");
+        ((before == "~" || after == "~") && !changed).then_some(path)
+    };
+    paths.filter_map(within_text).collect()
 }
 
 /// A plain path within an expression, as `data.answers['이름'][0]`.

@@ -181,6 +181,37 @@ fn refused(source: &str) -> String {
 }
 
 #[test]
+fn filters_let_neither_missing_items_nor_null_through() {
+    let data = r#"{"list": [{"n": 1}, {"m": 2}], "some": ["a", null], "none": null, "text": "t", "fine": [{"n": 1}, {"n": 2}]}"#;
+    let told = |source: &str| Template::compile(source).unwrap().render(&context(data), Escape::None);
+    let words = |source: &str| told(source).unwrap_err().message;
+    assert_snapshot!(words("{{ data.list | sum(attribute='n') }}"), @"item 1 of a list is undefined");
+    assert_snapshot!(words("{{ data.list | map(attribute='n') | list }}"), @"item 1 of a list is undefined");
+    assert_snapshot!(words("{{ data.list | join(',', attribute='n') }}"), @"item 1 of a list is undefined");
+    assert_snapshot!(words("{{ data.some | join(',') }}"), @"null stands within a longer text (for an empty text: `| default('', true)`)");
+    assert_snapshot!(words("{{ data.text ~ data.none }}"), @"data.none: null stands within a longer text (for an empty text: `| default('', true)`)");
+    assert_snapshot!(words("{{ data.text | indent(20000) }}"), @"a number above 10000 is no width or count");
+    assert_snapshot!(words("{{ data.text | indent(width=20000) }}"), @"a number above 10000 is no width or count");
+    assert_snapshot!(words("{{ data.some | batch(99999999999) | list }}"), @"a number above 10000 is no width or count");
+    assert_snapshot!(words("{{ data.some | slice(20000) | list }}"), @"a number above 10000 is no width or count");
+    for (source, result) in [
+        ("{{ data.fine | sum(attribute='n') }}", "3"),
+        ("{{ data.fine | sum(attribute='n', start=4) }}", "7"),
+        ("{{ data.list | map(attribute='n', default=0) | join('+') }}", r#""1+0""#),
+        ("{{ data.fine | join(',', attribute='n') }}", r#""1,2""#),
+        ("{{ ['a', 'b'] | join }}", r#""ab""#),
+        ("{{ ['a', 'b'] | map('upper') | join(d='-') }}", r#""A-B""#),
+        ("{{ data.text ~ data.none | default('', true) }}", r#""t""#),
+        ("{{ data.text ~ data.none if data.none else 'x' }}", r#""x""#),
+        ("{{ data.text | indent(width=2, first=true) }}", r#""  t""#),
+        ("{{ data.fine | slice(2) | length }}", "2"),
+    ] {
+        let Rendered::Value(value) = told(source).unwrap() else { panic!("{source}") };
+        assert_eq!(value.to_string(), result, "{source}");
+    }
+}
+
+#[test]
 fn what_does_not_compile_is_told_with_its_place() {
     assert_snapshot!(refused("가나 {{ data. }}"), @"10: unexpected end of input, expected identifier or integer");
     assert_snapshot!(refused("{{ data.a | uper }}"), @"12: there is no filter `uper`; did you mean `upper`?");

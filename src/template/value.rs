@@ -34,6 +34,9 @@ impl Failure {
 /// What `omit` looks like when it went through a filter into text: no character that any data has.
 const OMIT_MARK: &str = "\u{fdd0}\u{fdef}";
 
+/// What is said of `null` in a text.
+pub(super) const NULL_IN_TEXT: &str = "null stands within a longer text (for an empty text: `| default('', true)`)";
+
 /// The value of `omit`.
 #[derive(Debug)]
 pub(super) struct Omit;
@@ -175,9 +178,7 @@ pub(super) fn interpolate(value: &Value) -> Result<String, Failure> {
 /// [`Failure`].
 pub(super) fn interpolate_json(json: &Json) -> Result<String, Failure> {
     match json {
-        Json::Null => {
-            Err(Failure::other("null stands within a longer text (for an empty text: `| default('', true)`)"))
-        }
+        Json::Null => Err(Failure::other(NULL_IN_TEXT)),
         Json::String(text) => Ok(text.clone()),
         other => Ok(other.to_string()),
     }

@@ -2,6 +2,7 @@
 
 use dari::admin::replay::ReplayRequest;
 use dari::outcome::Scope;
+use dari::store::journal::EventFilter;
 use serde_json::{Value, json};
 
 use crate::bridge::World;
@@ -149,5 +150,70 @@ async fn the_admin_listener_has_doors() {
     assert_eq!(get(&url).send().await.unwrap().status(), 200);
     assert_eq!(get(&url).header("host", "evil.example").send().await.unwrap().status(), 403);
     assert_eq!(get(&url).header("origin", "https://evil.example").send().await.unwrap().status(), 403);
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_when_a_source_was_renamed_is_delivered_to_the_record_it_belongs_to() {
+    let receiver = Receiver::ok().await;
+    let before = yaml(&receiver.url, "n");
+    let world = World::whole(&before);
+    let bridge = world.start().await;
+    bridge.send(json!({"kind": "state", "id": "e-1", "s": "1", "v": 1, "n": 1})).await;
+    receiver.reach(1).await;
+    bridge.drained("state").await;
+    bridge.operator().suspend(Scope::Route, "state", None).await.unwrap();
+    bridge.operator().suspend(Scope::Sink, "out", None).await.unwrap();
+    bridge.operator().suspend(Scope::Source, "in", None).await.unwrap();
+    bridge.send(json!({"kind": "state", "id": "e-2", "s": "1", "v": 2, "n": 2})).await;
+    bridge.stop().await;
+
+    let renamed =
+        before.replace("  in: { webhook: { ", "  desk: { webhook: { was: in, ").replace("from: in", "from: desk");
+    world.write(&renamed.replace("{ out: { http: {", "{ shop: { http: { was: out,").replace("to: out", "to: shop"));
+    let bridge = world.start().await;
+    for (scope, name) in [(Scope::Source, "desk"), (Scope::Sink, "shop"), (Scope::Route, "state")] {
+        assert!(bridge.suspended(scope, name).is_some(), "{name}");
+        bridge.operator().resume(scope, name).await.unwrap();
+    }
+    assert_eq!(receiver.reach(2).await[1].n(), 2);
+    let (status, text) = bridge.post("desk", &json!({"kind": "state", "id": "e-3", "s": "1", "v": 3, "n": 3})).await;
+    assert_eq!(status, 202, "{text}");
+    receiver.reach(3).await;
+    bridge.drained("state").await;
+    assert_eq!(bridge.operator().store.link_count("state").await.unwrap(), 1, "one record all along");
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_a_source_ends_where_it_began_and_leaves_what_is_switched_off() {
+    const BEFORE: u64 = 300;
+    let world = World::whole(&format!(
+        "{}  off: {{ from: in, to: out, do: create, map: {{ n: \"1\" }}, enabled: false }}\n",
+        yaml("http://127.0.0.1:1", "n")
+    ));
+    let bridge = world.start().await;
+    let op = bridge.operator();
+    op.suspend(Scope::Sink, "out", None).await.unwrap();
+    let send = |n: u64| bridge.send(json!({"kind": "news", "id": format!("e{n}"), "n": n}));
+    for n in 0..BEFORE {
+        send(n).await;
+    }
+    let last = EventFilter { id: Some(format!("e{}", BEFORE - 1)), ..EventFilter::default() };
+    bridge.until("the last in the journal", async |op| op.events(last.clone()).await.unwrap().pop()).await;
+    let source = ReplayRequest { source: Some("in".into()), ..ReplayRequest::default() };
+    let mut replay = Box::pin(op.replay(source.clone()));
+    let mut n = BEFORE;
+    let replayed = loop {
+        tokio::select! {
+            replayed = &mut replay => break replayed.unwrap(),
+            _ = send(n) => n += 1,
+        }
+    };
+    drop(replay);
+    assert!(n > BEFORE + 2, "some came meanwhile");
+    assert_eq!((replayed.events, replayed.routes), (BEFORE, vec![("news".to_owned(), BEFORE)]));
+    let off = ReplayRequest { route: Some("off".into()), ..source };
+    assert_eq!(op.replay(off).await.unwrap_err().to_string(), "route off is switched off");
     bridge.stop().await;
 }

@@ -216,7 +216,7 @@ routes: {{ news: {{ from: signup, to: out, do: create, map: {{ s: "{{{{ subject 
     bridge.stop().await;
     // The cursor is lost: everything is polled again.
     let store = dari::broker::embedded::Embedded::open(&world.dir.path().join("dari.db"), world.clock.clone()).unwrap();
-    store.store.rename_cursor("signup", None).await.unwrap();
+    store.store.forget_cursor("signup").await.unwrap();
     store.close().await;
     drop(store);
     let bridge = world.start().await;

@@ -207,6 +207,14 @@ routes:
     for n in 0..12 {
         shown.push(serde_json::to_string(&op.trace(&format!("e{n}")).await.unwrap()).unwrap());
     }
+    // With the body goes the knowledge of what was to be masked.
+    let later = world.clock.now() + jiff::SignedDuration::from_hours(1);
+    assert!(op.journal.forget(jiff::Timestamp::MIN, later, 1000).await.unwrap() >= 12);
+    for n in 0..12 {
+        let told = op.trace(&format!("e{n}")).await.unwrap();
+        assert!(!told[0].event.body && told[0].routes.iter().any(|route| !route.steps.is_empty()));
+        shown.push(serde_json::to_string(&told).unwrap());
+    }
     shown.push(bridge.http.get(format!("{}/readyz", bridge.hooks)).send().await.unwrap().text().await.unwrap());
     bridge.stop().await;
     shown.push(String::from_utf8(log.0.lock().unwrap().clone()).unwrap());

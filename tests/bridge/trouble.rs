@@ -54,6 +54,30 @@ async fn p1_a_store_that_cannot_write_refuses_webhooks_and_keeps_deliveries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p1_a_bridge_whose_store_cannot_write_is_not_ready() {
+    let world = World::new(&news("http://127.0.0.1:1", "", ""));
+    let bridge = world.start().await;
+    let url = format!("{}/readyz", bridge.hooks);
+    let ready = async || {
+        let answer = bridge.http.get(&url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ready().await.0, 200);
+    let other = rusqlite::Connection::open(world.dir.path().join("dari.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.advance(Duration::from_secs(6));
+    let (status, text) = ready().await;
+    assert!(status == 503 && text.contains("store: "), "{status}: {text}");
+    other.execute_batch("ROLLBACK").unwrap();
+    let deadline = Instant::now() + crate::bridge::PATIENCE;
+    while ready().await.0 != 200 {
+        assert!(Instant::now() < deadline);
+        world.advance(Duration::from_secs(6));
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p1_a_disk_that_is_nearly_full_refuses_webhooks() {
     let world = World::whole(&format!("{HEAD}{}", news("http://127.0.0.1:1", "", "")).replace("1KiB", "1000000GiB"));
     let bridge = world.start().await;

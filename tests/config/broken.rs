@@ -44,6 +44,31 @@ fn a_value_cut_by_a_comment() {
 }
 
 #[test]
+fn names_that_no_event_and_no_file_has() {
+    assert_snapshot!(told(&format!(r#"{GROUND}
+tables:
+  grades: {{ values: {{ a: 1 }} }}
+routes:
+  r:
+    from: signup
+    when: dta.x == 1 and link.id == 'x'
+    to: erp
+    key: "a-{{{{ dta.id }}}}"
+    cases:
+      - {{ when: "data.x | table('grade') == 1", do: create, map: {{ a: "It's {{{{ data.x | table('grads') }}}}" }}, request: {{ path: "/x/{{{{ dat.x }}}}" }} }}
+      - {{ when: "data.x | table('grades') == 1 and dto.y", do: upsert, map: {{ a: 1 }}, request: {{ path: "/x/{{{{ data.x | table('no') }}}}/{{{{ link.id }}}}" }} }}
+"#)), @r"
+    dari.yaml:17:11: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:19:16: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:21:33: there is no table `grade`; did you mean `grades`?
+    dari.yaml:21:95: there is no table `grads`; did you mean `grades`?
+    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link
+    dari.yaml:22:52: there is no `dto` here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:22:126: there is no table `no`; expected `grades`
+    ");
+}
+
+#[test]
 fn unknown_keys_and_kinds() {
     assert_snapshot!(told(r#"
 acounts: {}

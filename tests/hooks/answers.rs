@@ -6,7 +6,7 @@ use std::time::Duration;
 use dari::intake::Limits;
 use serde_json::json;
 
-use super::support::{Bridge, Mood, Reply, head, hook, open, until};
+use super::support::{Bridge, Mood, Reply, base64_of, head, hook, open, until};
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 
@@ -67,12 +67,15 @@ async fn our_own_trouble_is_a_503_that_says_when_to_come_back() {
     check(bridge.post("/hooks/any", JSON, b"{}").await, "the event could not be made durable");
     bridge.fake.mood(Mood::Hangs);
     check(bridge.post("/hooks/any", JSON, b"{}").await, "the event could not be made durable in time");
-    bridge.intake.stop();
     bridge.fake.mood(Mood::Takes);
+    bridge.intake.set_full(true);
+    check(bridge.post("/hooks/any", JSON, b"{}").await, "this server's disk is nearly full");
+    bridge.intake.set_full(false);
+    bridge.intake.stop();
     check(bridge.post("/hooks/any", JSON, b"{}").await, "this server is about to stop");
     assert!(bridge.fake.events().is_empty());
     let refused = bridge.fake.refused.lock().unwrap();
-    assert_eq!(refused.iter().map(|r| r.status).collect::<Vec<_>>(), [503, 503, 503]);
+    assert_eq!(refused.iter().map(|r| r.status).collect::<Vec<_>>(), [503, 503, 503, 503]);
 }
 
 #[tokio::test]
@@ -209,6 +212,20 @@ async fn a_sender_that_sends_too_much_is_told_when_to_come_back() {
     assert_eq!((more.status, more.header("retry-after")), (429, Some("1")), "{more:?}");
     assert_eq!(more.problem(), "too many requests for this source");
     assert_eq!(bridge.post("/hooks/b", &good, b"{}").await.status, 202, "another source");
+}
+
+#[tokio::test]
+async fn probes_that_prove_nothing_use_up_nothing() {
+    let limits = Limits { rate: std::num::NonZeroU32::new(1), ..Limits::default() };
+    let users = json!({"users": {"dari": "hunter2"}});
+    let bridge = Bridge::with(vec![("tasks", hook("worksection-hook", &users))], limits).await;
+    for _ in 0..3 {
+        assert_eq!(bridge.post("/hooks/tasks", &[], b"").await.status, 200);
+    }
+    let basic = format!("Basic {}", base64_of("dari:hunter2"));
+    let task = br#"{"action":"post","object":{"type":"task","id":"1"}}"#;
+    let reply = bridge.post("/hooks/tasks", &[("Authorization", &basic)], task).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
 }
 
 #[tokio::test]

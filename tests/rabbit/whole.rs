@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{DEADLINE, event};
-use crate::keeping::crash;
+use crate::keeping::{crash, ready};
 use crate::node;
 use crate::receiver::{Answer, Receiver};
 
@@ -100,13 +100,19 @@ async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stop
     let stop = CancellationToken::new();
     let task = tokio::spawn(bridge.run(stop.clone()));
     let calls = receiver.reach(1).await;
-    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let deadline = tokio::time::Instant::now() + 3 * DEADLINE;
     let dead = loop {
         let dead = operator.dead(DeadFilter::default()).await.unwrap();
         if !dead.is_empty() {
             break dead;
         }
-        assert!(tokio::time::Instant::now() < deadline, "it is no dead letter");
+        if tokio::time::Instant::now() > deadline {
+            let mut left = Vec::new();
+            for queue in ["route.news", "poison", "unrouted", "unreadable"] {
+                left.push((queue, ready(&server.url, &format!("{prefix}.{queue}.v1")).await));
+            }
+            panic!("it is no dead letter: {left:?}, {:?}", operator.broker.depths().await);
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(calls.iter().map(crate::receiver::Got::subject).collect::<Vec<_>>(), ["subject-good"]);

@@ -40,23 +40,21 @@ pub async fn run(shared: Arc<Shared>) {
 
 async fn look(shared: &Shared) -> Result<()> {
     let connection = shared.consuming.now()?;
-    let mut queues = timely(Queues::new(&connection)).await?;
+    let queues = timely(Queues::new(&connection)).await?;
     for queue in [shared.names.poison(), shared.names.unrouted()] {
-        // No more than were there: what comes back to it at once is for the next look.
-        let ready = timely(queues.ready(&queue)).await?.unwrap_or(0);
-        let name = short(&queue).map_err(failed)?;
-        if ready > 0 && queue == shared.names.unrouted() {
-            // Else it would come back at once.
-            shared.redeclare().await.map_err(failed)?;
-        }
-        for _ in 0..usize::try_from(ready).unwrap_or(AT_ONCE).min(AT_ONCE) {
+        let (name, is_poison) = (short(&queue).map_err(failed)?, queue == shared.names.poison());
+        for turn in 0..AT_ONCE {
             let got = within(queues.channel.basic_get(name.clone(), BasicGetOptions::default())).await;
             let Some(got) = got.map_err(failed)? else { break };
             let delivery = got.delivery;
             let acker = delivery.acker.clone();
-            if queue == shared.names.poison() {
+            if is_poison {
                 again(shared, delivery).await?;
             } else {
+                if turn == 0 {
+                    // A queue that is still gone would send it back here.
+                    shared.redeclare().await.map_err(failed)?;
+                }
                 reroute(shared, delivery).await?;
             }
             within(acker.ack(BasicAckOptions::default())).await.map_err(failed)?;

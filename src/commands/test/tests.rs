@@ -96,6 +96,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         name: name.into(),
         spot: Spot::default(),
         from: vec!["form".into()],
+        from_former: BTreeMap::new(),
         types: Some(vec!["response.*".into()]),
         when: when.map(|when| Expression::compile(when).unwrap()),
         to: "crm".into(),

@@ -31,11 +31,16 @@ impl Loader<'_> {
             self.manifests.iter().flat_map(|m| m.sinks).find(|kind| Some(kind.name) == name)
         };
         let entries = sinks.map(Node::entries).unwrap_or_default();
+        let all = sources.map(Node::entries).unwrap_or_default().iter();
+        let was = |node: &Node| Some(node.entries().first()?.1.get("was")?.text()?.to_owned());
+        let former = all.filter_map(|(key, node)| Some((was(node)?, key.name.clone())));
         Known {
             sources: names(sources),
+            former: former.collect(),
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
             routes: names(routes),
+            tables: Vec::new(),
         }
     }
 

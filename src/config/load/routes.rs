@@ -7,11 +7,12 @@ use crate::broker::matches;
 use crate::config::fields;
 use crate::config::model::{Action, CaseConfig, RequestConfig, RetryConfig, RouteConfig};
 use crate::config::names::is_type_pattern;
+use crate::config::suggest::did_you_mean;
 use crate::connectors::{OnDoubt, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Fault, Key, Node, NodeValue, Settings, Spot};
-use crate::template::mapping::Mapping;
-use crate::template::{Expression, Template};
+use crate::template::mapping::{Mapping, NAMES};
+use crate::template::{CompileError, Expression, Template, template_spot};
 
 impl Action {
     /// The action of a word of the config.
@@ -43,7 +44,12 @@ impl Action {
 struct Target<'a> {
     name: &'a str,
     kind: Option<&'static SinkKind>,
+    /// The tables that its templates may name.
+    tables: &'a [String],
 }
+
+/// What `when` and `key` see: they are asked before the link is.
+const BEFORE_LINK: &[&str] = NAMES.split_last().expect("there are names").1;
 
 impl Loader<'_> {
     pub(super) fn routes(&mut self, section: Option<Node>, known: &Known) -> Vec<RouteConfig> {
@@ -67,7 +73,13 @@ impl Loader<'_> {
         if let Some(node) = route.get("to").filter(|_| !to.is_empty()) {
             self.must_be_known(node, to, "sink", &known.sinks_names);
         }
-        let cases = self.cases(&key, &route, Target { name: to, kind });
+        let cases = self.cases(&key, &route, Target { name: to, kind, tables: &known.tables });
+        let when = self.when(route.get("when"), &known.tables);
+        let record_key = route.get("key").and_then(|node| {
+            let key = node.text().and_then(|text| Template::compile(text).ok())?;
+            self.names(node, key.check_names(BEFORE_LINK), &key.tables(), &known.tables);
+            Some(key)
+        });
         let types = self.types(route.get("types"));
         let retry = self.retry(&route);
         if self.count() > before {
@@ -80,11 +92,12 @@ impl Loader<'_> {
         Some(RouteConfig {
             name: key.name,
             spot: key.spot,
+            from_former: known.former_sources(&from),
             from,
             types,
-            when: compiled(route.get("when"), Expression::compile),
+            when,
             to: to.to_owned(),
-            key: compiled(route.get("key"), Template::compile),
+            key: record_key,
             cases,
             on_doubt: route.text("on_doubt").map(|word| if word == "hold" { OnDoubt::Hold } else { OnDoubt::Retry }),
             retry,
@@ -170,10 +183,13 @@ impl Loader<'_> {
             let message = format!("`do: {}` needs a `map`: the record's fields", action.name());
             self.checker.faults.push(Fault::new(spot, message));
         }
-        let request = self.request(settings, action, spot, to.kind);
+        let request = self.request(settings, action, spot, to);
         let empty = Node { spot, value: NodeValue::Map(Vec::new()) };
+        let when = if is_case { self.when(settings.get("when"), to.tables) } else { None };
         let map = Mapping::compile(settings.get("map").unwrap_or(&empty)).ok()?;
-        let when = if is_case { compiled(settings.get("when"), Expression::compile) } else { None };
+        for (name, spot) in map.tables() {
+            self.table(name, *spot, to.tables);
+        }
         Some(CaseConfig { types, when, action, map, request })
     }
 
@@ -220,8 +236,9 @@ impl Loader<'_> {
         settings: &Settings<'_>,
         action: Action,
         spot: Spot,
-        kind: Option<&'static SinkKind>,
+        to: Target<'_>,
     ) -> BTreeMap<&'static str, RequestConfig> {
+        let kind = to.kind;
         let takes = kind.is_none_or(|kind| kind.takes_request);
         let mut calls = BTreeMap::new();
         let Some(node) = settings.get("request") else {
@@ -243,7 +260,7 @@ impl Loader<'_> {
         let by_verb = node.entries().iter().any(|(key, _)| fields::CALLS.iter().any(|field| field.name == key.name));
         for verb in action.verbs() {
             let call = if by_verb { node.get(verb.name()) } else { Some(node) };
-            match call.and_then(|call| self.call(call)) {
+            match call.and_then(|call| self.call(call, to.tables)) {
                 Some(call) => {
                     calls.insert(verb.name(), call);
                 }
@@ -260,15 +277,47 @@ impl Loader<'_> {
         calls
     }
 
-    fn call(&mut self, node: &Node) -> Option<RequestConfig> {
+    fn call(&mut self, node: &Node, tables: &[String]) -> Option<RequestConfig> {
         let call = Settings::new(node, fields::CALL);
         let method = call.text("method")?.parse().ok()?;
-        let path = call.get("path")?;
-        match Template::compile_path(path.text()?) {
-            Ok(path) => Some(RequestConfig { method, path }),
+        let node = call.get("path")?;
+        match Template::compile_path(node.text()?) {
+            Ok(path) => {
+                self.names(node, path.check_names(NAMES), &path.tables(), tables);
+                Some(RequestConfig { method, path })
+            }
             Err(error) => {
-                self.checker.inside(path, &error);
+                self.checker.inside(node, &error);
                 None
+            }
+        }
+    }
+
+    /// A `when`; the check has told before if it does not compile.
+    fn when(&mut self, node: Option<&Node>, tables: &[String]) -> Option<Expression> {
+        let node = node?;
+        let when = Expression::compile(node.text()?).ok()?;
+        self.names(node, when.check_names(BEFORE_LINK), when.tables(), tables);
+        Some(when)
+    }
+
+    /// What is wrong with the names that a template or an expression uses.
+    fn names(&mut self, node: &Node, names: Result<(), CompileError>, used: &[(String, usize)], tables: &[String]) {
+        if let Err(error) = names {
+            self.checker.inside(node, &error);
+        }
+        for (name, at) in used {
+            self.table(name, template_spot(node.spot, *at), tables);
+        }
+    }
+
+    fn table(&mut self, name: &str, spot: Spot, tables: &[String]) {
+        if !tables.iter().any(|known| known == name) {
+            let hint = did_you_mean(name, tables.iter().map(String::as_str));
+            // One call for several verbs is looked at for each.
+            let fault = Fault::new(spot, format!("there is no table `{name}`{hint}"));
+            if !self.checker.inside.contains(&fault) {
+                self.checker.inside.push(fault);
             }
         }
     }
@@ -294,9 +343,4 @@ impl Loader<'_> {
             give_up_after: retry.duration("give_up_after").unwrap_or(unset.give_up_after),
         }
     }
-}
-
-/// What the check has compiled before: an error was told there.
-fn compiled<T, E>(node: Option<&Node>, compile: impl Fn(&str) -> Result<T, E>) -> Option<T> {
-    node.and_then(Node::text).and_then(|text| compile(text).ok())
 }

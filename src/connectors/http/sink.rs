@@ -19,7 +19,7 @@ use crate::connectors::signature::standard::{check_key, standard_signature};
 use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::settings::{Fault, Node, Settings, Spot};
-use crate::template::{Context, Escape, Expression, Rendered, Tables, Template, Verdict};
+use crate::template::{CompileError, Context, Escape, Expression, Rendered, Tables, Template, Verdict};
 
 struct HttpSink {
     target: Target,
@@ -49,8 +49,16 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     for (secret, node) in secrets.iter().zip(spots) {
         faults.extend(check_key(secret).err().map(|error| Fault::new(node.spot, error.to_string())));
     }
-    let accept = compiled(settings, "accept", Expression::compile, &mut faults);
-    let id = compiled(settings, "id", Template::compile, &mut faults);
+    let accept = |source: &str| {
+        let accept = Expression::compile(source)?;
+        accept.check_names(SEEN).map(|()| (accept.tables().to_vec(), accept))
+    };
+    let id = |source: &str| {
+        let id = Template::compile(source)?;
+        id.check_names(SEEN).map(|()| (id.tables(), id))
+    };
+    let accept = compiled(settings, "accept", accept, &mut faults);
+    let id = compiled(settings, "id", id, &mut faults);
     let Some(target) = target.filter(|_| faults.is_empty()) else { return Err(faults) };
     Ok(Box::new(HttpSink {
         target,
@@ -65,14 +73,21 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     }))
 }
 
+/// What is compiled, with the tables that it looks values up in: there are none for an answer.
 fn compiled<T>(
     settings: Settings<'_>,
     key: &str,
-    compile: fn(&str) -> Result<T, crate::template::CompileError>,
+    compile: impl Fn(&str) -> Result<(Vec<(String, usize)>, T), CompileError>,
     faults: &mut Vec<Fault>,
 ) -> Option<T> {
     let source = settings.text(key)?;
-    compile(source).map_err(|error| faults.push(Fault::new(settings.spot(key), error.to_string()))).ok()
+    let compiled = compile(source).map_err(|error| error.message).and_then(|(tables, compiled)| {
+        let none = |(name, _): &(String, usize)| {
+            Err(format!("table `{name}`: tables serve routes, not the reading of answers"))
+        };
+        tables.first().map_or(Ok(compiled), none)
+    });
+    compiled.map_err(|why| faults.push(Fault::new(settings.spot(key), why))).ok()
 }
 
 fn headers(settings: Settings<'_>, faults: &mut Vec<Fault>) -> HeaderMap {
@@ -239,6 +254,9 @@ fn default_method(verb: Verb) -> Result<Method, String> {
         Verb::Reply => Err("an http sink cannot reply".to_owned()),
     }
 }
+
+/// The names in [`context`].
+const SEEN: &[&str] = &["status", "headers", "body"];
 
 /// `status`, `headers` by lower-case name, and `body`: JSON, or else text.
 fn context(answer: &Answer) -> Context {

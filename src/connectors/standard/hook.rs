@@ -56,7 +56,7 @@ impl Hook for Standard {
         event.time = reading::instant(&body["timestamp"], &TimeZone::UTC)
             .or_else(|| reading::text(request.headers, time).and_then(reading::epoch));
         if let Some(attributes) = &self.attributes {
-            attributes.fill(&mut event, &reading::carried(request.headers, &[]), &body, None)?;
+            attributes.fill(&mut event, &reading::carried(request.headers, &[], request.path_secret), &body, None)?;
         }
         Ok(Reading::Events(vec![event]))
     }

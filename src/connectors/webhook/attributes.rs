@@ -135,8 +135,19 @@ pub fn context(headers: &BTreeMap<String, String>, body: &Value) -> Context {
 /// A fault at the template.
 pub fn compiled(settings: &Settings<'_>, key: &str) -> Result<Option<Template>, Fault> {
     let Some(source) = settings.text(key) else { return Ok(None) };
-    Template::compile(source).map(Some).map_err(|e| Fault::new(settings.spot(key), e.message))
+    let template = Template::compile(source).and_then(|template| template.check_names(SEEN).map(|()| template));
+    let template = template.map_err(|e| Fault::new(settings.spot(key), e.message))?;
+    match template.tables().first() {
+        Some((name, _)) => Err(Fault::new(
+            settings.spot(key),
+            format!("table `{name}`: tables serve routes, not the reading of requests"),
+        )),
+        None => Ok(Some(template)),
+    }
 }
+
+/// The names in [`context`].
+const SEEN: &[&str] = &["headers", "body"];
 
 fn text(name: &str, template: Option<&Template>, context: &Context) -> Result<Option<String>, Refusal> {
     let Some(template) = template else { return Ok(None) };

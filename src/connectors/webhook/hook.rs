@@ -105,7 +105,7 @@ impl Hook for Webhook {
 
     fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
         let (payload, body) = reading::payload(request)?;
-        let headers = reading::carried(request.headers, &self.secret_headers());
+        let headers = reading::carried(request.headers, &self.secret_headers(), request.path_secret);
         let whole = Item { headers: &headers, body: &body, index: None };
         let events = match self.items(&payload, whole)? {
             None => vec![self.event(payload, whole)?],
@@ -243,6 +243,14 @@ mod tests {
         let keys =
             json!({"verify": {"path": {"secrets": []}}, "event": {"id": "{{ body. }}", "type": "{{"}, "items": "{% x"});
         assert_eq!(build(&keys).unwrap_err().len(), 4);
+        let keys = json!({"verify": "none", "event": {"id": "{{ bdy.id }}"}, "items": "{{ data.x | list }}"});
+        let told: Vec<String> = build(&keys).unwrap_err().into_iter().map(|fault| fault.message).collect();
+        assert_eq!(
+            told,
+            ["there is no `bdy` here; there are headers, body", "there is no `data` here; there are headers, body"]
+        );
+        let keys = json!({"verify": "none", "event": {"id": "{{ body.id | table('a') }}"}});
+        assert!(build(&keys).unwrap_err()[0].message.starts_with("table `a`"));
     }
 
     #[test]

@@ -274,7 +274,13 @@ impl Attempt {
         }
     }
 
-    pub(super) fn journal(&self, step: Step) {
+    pub(super) fn journal(&self, mut step: Step) {
+        self.services.redactor.step(self.event(), &mut step);
+        self.record(step);
+    }
+
+    /// Writes a step as it is into the journal.
+    pub(super) fn record(&self, step: Step) {
         self.services.journal.record(Record::Entry(Entry {
             at: self.services.clock.now(),
             event: self.event().key(),

@@ -45,11 +45,7 @@ pub fn commit_cursor(db: &Connection, source: &str, fence: &Fence, cursor: &Valu
     Ok(written == 1)
 }
 
-/// Moves or forgets a source's cursor.
-pub fn rename_cursor(db: &Connection, from: &str, to: Option<&str>) -> rusqlite::Result<()> {
-    match to {
-        Some(to) => db.execute("UPDATE OR REPLACE cursor SET source = ?2 WHERE source = ?1", [from, to]),
-        None => db.execute("DELETE FROM cursor WHERE source = ?1", [from]),
-    }
-    .map(drop)
+/// Forgets a source's cursor.
+pub fn forget_cursor(db: &Connection, source: &str) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM cursor WHERE source = ?1", [source]).map(drop)
 }

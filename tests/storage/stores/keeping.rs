@@ -42,15 +42,74 @@ pub async fn p9_a_cursor_is_written_under_the_newest_lease_alone(rig: Rig) {
     store.commit_cursor("signup", &new, json!(4)).await.expect_err("it was given back");
 }
 
-pub async fn a_cursor_is_renamed_or_forgotten(rig: Rig) {
+pub async fn a_renamed_source_keeps_what_it_knows(rig: Rig) {
     let store = &rig.store;
     let fence = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
     store.commit_cursor("old", &fence, json!(1)).await.expect("committed");
-    store.rename_cursor("old", Some("new")).await.expect("renamed");
+    let suspension = |name: &str| Suspension {
+        scope: Scope::Source,
+        name: name.into(),
+        why: "questions".into(),
+        since: rig.now(),
+        until: None,
+    };
+    store.suspend(suspension("old")).await.expect("suspended");
+    let linked_as = async |id: &str, link: &str| {
+        let case = rig.case(id, link);
+        let mut settlement = rig.settlement(&case, super::done());
+        settlement.new_link = Some(linked(id, case.event.received));
+        rig.settle(settlement).await;
+    };
+    // The last three look alike, but are another source's or a key of the route's own.
+    for (id, link) in [("1", "old/7"), ("2", "old//e"), ("3", "older/7"), ("4", "x/old/7"), ("5", "old")] {
+        linked_as(id, link).await;
+    }
+    let open = rig.case("6", "old/8");
+    rig.begin(&open).await;
+
+    for _ in 0..2 {
+        store.rename_source("old", "brand-new", &["route".into(), "nobody".into()]).await.expect("renamed");
+    }
     assert_eq!(store.cursor("old").await.expect("read"), None);
-    assert_eq!(store.cursor("new").await.expect("read"), Some(json!(1)));
-    store.rename_cursor("new", None).await.expect("forgotten");
-    assert_eq!(store.cursor("new").await.expect("read"), None);
+    assert_eq!(store.cursor("brand-new").await.expect("read"), Some(json!(1)));
+    assert_eq!(store.suspensions().await.expect("listed"), [suspension("brand-new")]);
+    for (id, link) in [("1", "brand-new/7"), ("2", "brand-new//e"), ("3", "older/7"), ("4", "x/old/7"), ("5", "old")] {
+        let known = rig.standing(&rig.case("later", link)).await.link.expect(link);
+        assert_eq!(known.remote_id.as_deref(), Some(id));
+    }
+    let ahead = rig.standing(&rig.case("later", "brand-new/8")).await.ahead.expect("it is still under way");
+    assert_eq!(ahead.event, open.event.key());
+
+    store.forget_cursor("brand-new").await.expect("forgotten");
+    assert_eq!(store.cursor("brand-new").await.expect("read"), None);
+}
+
+pub async fn a_renamed_sink_stays_suspended(rig: Rig) {
+    let store = &rig.store;
+    let suspension = |scope: Scope, name: &str| Suspension {
+        scope,
+        name: name.into(),
+        why: "credentials".into(),
+        since: rig.now(),
+        until: None,
+    };
+    for (scope, name) in [(Scope::Account, "old"), (Scope::Sink, "old"), (Scope::Route, "old")] {
+        store.suspend(suspension(scope, name)).await.expect("suspended");
+    }
+    store.set_used("old", "2026-11", 7).await.expect("set");
+    store.rename_sink("old", "new", false).await.expect("renamed");
+    let listed = store.suspensions().await.expect("listed");
+    let of = |scope, name| listed.contains(&suspension(scope, name));
+    assert!(of(Scope::Account, "old") && of(Scope::Sink, "new") && of(Scope::Route, "old") && listed.len() == 3);
+    assert_eq!(store.used("old", "2026-11").await.expect("read"), 7, "the account is another's");
+
+    for _ in 0..2 {
+        store.rename_sink("old", "new", true).await.expect("renamed");
+    }
+    let listed = store.suspensions().await.expect("listed");
+    assert!(listed.contains(&suspension(Scope::Account, "new")) && listed.len() == 3);
+    assert_eq!(store.used("new", "2026-11").await.expect("read"), 7);
+    assert_eq!(store.used("old", "2026-11").await.expect("read"), 0);
 }
 
 pub async fn people_are_told_once_of_a_suspension(rig: Rig) {

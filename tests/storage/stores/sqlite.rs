@@ -120,8 +120,13 @@ async fn p9_a_cursor_is_written_under_the_newest_lease_alone() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_renamed_or_forgotten() {
-    keeping::a_cursor_is_renamed_or_forgotten(rig()).await;
+async fn a_renamed_source_keeps_what_it_knows() {
+    keeping::a_renamed_source_keeps_what_it_knows(rig()).await;
+}
+
+#[tokio::test]
+async fn a_renamed_sink_stays_suspended() {
+    keeping::a_renamed_sink_stays_suspended(rig()).await;
 }
 
 #[tokio::test]
