@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Operator, Pulse, api, serve};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::{Address, RabbitBroker};
-use crate::broker::spool::{Spool, SpoolError};
-use crate::broker::{Binding, Broker, BrokerError, JOURNAL, spool};
+use crate::broker::spool::SpoolError;
+use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
@@ -40,8 +40,10 @@ mod housekeeping;
 mod names;
 mod observe;
 mod plans;
+mod spooled;
 
 pub use observe::{Observed, Seen};
+pub use spooled::forward;
 
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
@@ -218,35 +220,6 @@ pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<
     Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
 }
 
-/// Refuses to forget what was spooled for a broker that the config names no more.
-fn none_left(folder: &Path) -> Result<(), AppError> {
-    match Spool::left(folder)? {
-        0 => Ok(()),
-        left => Err(AppError::Spooled { left, folder: folder.display().to_string() }),
-    }
-}
-
-/// Publishes what is in a spool that no bridge uses any more, the one in `dir` or the config's own, to the config's
-/// broker, which has to be there; how many events there were. The bridge of the config is to be stopped.
-///
-/// # Errors
-/// The files, a config without a broker, or a folder without a spool.
-pub async fn forward(config: &Config, clock: &Clock, dir: Option<&Path>) -> Result<u64, AppError> {
-    let Some(own) = &config.spool else { return Err(AppError::NoSpool("the config has no `broker`".to_owned())) };
-    let dir = dir.unwrap_or(&own.path);
-    let file = dir.join(spool::FILE);
-    if !file.exists() {
-        return Err(AppError::NoSpool(format!("there is no {}", file.display())));
-    }
-    let parts = open(config, clock, For::Operator).await?;
-    let spool = Spool::open(dir, own.max, Arc::clone(&parts.broker), clock)?;
-    let events = spool.events();
-    spool.emptied().await;
-    spool.finish().await;
-    parts.embedded.close().await;
-    Ok(events)
-}
-
 fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<String, Arc<Notify>>) -> Operator {
     Operator {
         config: Arc::clone(config),
@@ -283,11 +256,8 @@ impl Bridge {
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
         let mut parts = open(&config, &clock, For::Bridge).await?;
-        match &config.spool {
-            // The queues are there: what is in it from an earlier time is published at once.
-            Some(own) => parts.broker = Spool::open(&own.path, own.max, Arc::clone(&parts.broker), &clock)?,
-            None => none_left(&spool::beside(&config.store))?,
-        }
+        // The queues are there: what is spooled from an earlier time is published at once.
+        parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         let gates = plans::gates(&config);
         for source in config.sources.iter().filter(|source| source.enabled) {
