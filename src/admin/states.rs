@@ -331,6 +331,7 @@ impl Operator {
             ready = false;
             notes.push(format!("store: {error}"));
         } else if let Err(why) = self.pulse.take(&*self.store, self.clock.now()).await {
+            ready = false;
             notes.push(format!("store: {why}"));
         }
         let spool = self.broker.spooled();
