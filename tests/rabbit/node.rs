@@ -26,8 +26,11 @@ pub struct Node {
     server: Mutex<Option<Child>>,
 }
 
+/// A port below those that the system gives to clients: one of them could take it before the server does, and for good
+/// while the server is down.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..32_000)).find(free).expect("some port is free")
 }
 
 /// Whatever a server that starts or stops takes at most.
@@ -66,6 +69,7 @@ impl Node {
             .env("LANG", "C.UTF-8")
             .env("RABBITMQ_NODENAME", &self.name)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("ERL_CRASH_DUMP", self.path("erl_crash.dump"))
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist.to_string())
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
