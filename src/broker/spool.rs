@@ -12,7 +12,7 @@
 //! others wait behind. Two that are published at the same time have no order, here as at any broker: one may go to the
 //! broker while the other goes into the spool.
 //!
-//! What a publish that was given up after [`PATIENCE`] had brought through, and what was confirmed and not yet removed
+//! What a publish that was given up after `PATIENCE` had brought through, and what was confirmed and not yet removed
 //! at a crash, is published again. It is the same event, which is applied once (promise P2).
 
 mod forwarder;
