@@ -172,3 +172,37 @@ async fn a_queue_has_one_consumer() {
 async fn a_renamed_queue_keeps_its_messages() {
     suite::a_renamed_queue_keeps_its_messages(rig()).await;
 }
+
+#[tokio::test]
+async fn a_clock_that_goes_back_lets_no_message_be_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Clock::manual(time("2026-03-01T00:00:00Z"));
+    let parts = Embedded::open(&folder.path().join("dari.db"), clock.clone()).expect("opens");
+    let queue = Binding { queue: "q".into(), sources: None, types: None };
+    parts.broker.declare(vec![queue]).await.expect("declared");
+    let publish = async |id: &str| {
+        parts.broker.publish(vec![event(&clock, "s", "t", id)]).await.expect("published");
+    };
+    let ms = SignedDuration::from_millis;
+    publish("retry").await;
+    let mut consumer = parts.broker.consume("q", 2).await.expect("consumes");
+    let retry = next(&mut *consumer).await;
+    parts.broker.wait("q", &retry, 2, clock.now() + ms(150)).await.expect("waits");
+    parts.broker.ack("q", &retry).await.expect("acked");
+    drop(consumer);
+    // The later number has the earlier time, and the retry that is due lies between the two.
+    clock.advance(ms(200));
+    publish("first").await;
+    clock.advance(ms(-100));
+    publish("second").await;
+    clock.advance(ms(200));
+
+    let mut consumer = parts.broker.consume("q", 2).await.expect("consumes");
+    let mut came = Vec::new();
+    for _ in 0..3 {
+        let message = next(&mut *consumer).await;
+        parts.broker.ack("q", &message).await.expect("acked");
+        came.push(message.event.id.clone());
+    }
+    assert_eq!(came, ["retry", "first", "second"]);
+}
