@@ -10,6 +10,7 @@ mod lock;
 mod renames;
 mod schema;
 mod seed;
+mod simulated;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
 pub use seed::seed;
+pub use simulated::{Calm, Weather};
 
 use super::{
     Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement,
