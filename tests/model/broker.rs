@@ -2,6 +2,7 @@
 //! a consumer leaves unacked comes back in its place, what waits comes when it is due. It passes the suite of the brokers.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use dari::deliver::halts::sleep_until;
 use dari::event::Event;
 use dari::store::sqlite::Weather;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// The broker as one process sees it.
 #[derive(Clone)]
@@ -23,7 +24,8 @@ pub struct MemoryBroker {
 
 struct Shared {
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    /// Wakes in the order of waiting, so that a history can be lived again.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ struct Entry {
 impl MemoryBroker {
     /// An empty one.
     pub fn new(clock: Clock, weather: Arc<dyn Weather>) -> Self {
-        let shared = Shared { state: Mutex::default(), changed: watch::Sender::new(0) };
+        let shared = Shared { state: Mutex::default(), changed: Notify::new() };
         Self { shared: Arc::new(shared), weather, clock }
     }
 
@@ -64,7 +66,7 @@ impl MemoryBroker {
     async fn change<T>(&self, doing: &'static str, work: impl FnOnce(&mut State, Timestamp) -> Result<T>) -> Result<T> {
         self.weather.before(doing).await.map_err(BrokerError::Unavailable)?;
         let done = work(&mut self.shared.state(), self.clock.now())?;
-        self.shared.changed.send_modify(|n| *n += 1);
+        self.shared.changed.notify_waiters();
         self.weather.after(doing).await.map_err(BrokerError::Unavailable)?;
         Ok(done)
     }
@@ -228,10 +230,10 @@ impl MemoryConsumer {
 #[async_trait]
 impl Consumer for MemoryConsumer {
     async fn next(&mut self) -> Result<Option<Message>> {
-        let mut changes = self.broker.shared.changed.subscribe();
         loop {
             self.broker.weather.before("receiving").await.map_err(BrokerError::Unavailable)?;
-            changes.borrow_and_update();
+            let mut changed = pin!(self.broker.shared.changed.notified());
+            changed.as_mut().enable();
             // Nothing is awaited after it: a caller that stops waiting leaves nothing half taken.
             let due = match self.take() {
                 Found::Message(message) => return Ok(Some(message)),
@@ -246,7 +248,7 @@ impl Consumer for MemoryConsumer {
             };
             tokio::select! {
                 biased;
-                _ = changes.changed() => {}
+                () = changed => {}
                 () = due => {}
             }
         }
@@ -258,6 +260,6 @@ impl Drop for MemoryConsumer {
         if let Some(queue) = self.broker.shared.state().queues.get_mut(&self.queue) {
             queue.messages.values_mut().filter(|m| m.held == Some(self.id)).for_each(|m| m.held = None);
         }
-        self.broker.shared.changed.send_modify(|n| *n += 1);
+        self.broker.shared.changed.notify_waiters();
     }
 }

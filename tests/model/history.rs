@@ -17,7 +17,7 @@ use crate::replica::{Ground, ROUTES, Seat, keep};
 use crate::world::{Process, World};
 
 /// How long the quiet after the troubles may last until all has ended.
-const QUIET: Duration = Duration::from_secs(2 * 3_600);
+const QUIET: Duration = Duration::from_secs(1_200);
 
 /// A history that broke a promise.
 pub struct Failure {
@@ -33,7 +33,8 @@ pub struct Published {
 }
 
 /// Lives a history.
-pub fn live(knobs: &Knobs) -> Result<usize, Failure> {
+pub fn live(knobs: &Knobs) -> Result<Vec<String>, Failure> {
+    crate::replica::prepare();
     fastrand::seed(knobs.dice);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -42,7 +43,7 @@ pub fn live(knobs: &Knobs) -> Result<usize, Failure> {
         let events = tell(&ground).await;
         checks::all(&ground, &events).await;
         let wrongs = world.wrongs();
-        if wrongs.is_empty() { Ok(world.logged().len()) } else { Err(Failure { wrongs, log: world.logged() }) }
+        if wrongs.is_empty() { Ok(world.logged()) } else { Err(Failure { wrongs, log: world.logged() }) }
     })
 }
 

@@ -68,6 +68,12 @@ fn config(patience: &str) -> Arc<Config> {
     Arc::new(config.unwrap_or_else(|faults| panic!("{faults}")))
 }
 
+/// Makes what all histories share: that is no part of any.
+pub fn prepare() {
+    LazyLock::force(&PATIENT);
+    LazyLock::force(&IMPATIENT);
+}
+
 static PATIENT: LazyLock<Arc<Config>> = LazyLock::new(|| config("3d"));
 static IMPATIENT: LazyLock<Arc<Config>> = LazyLock::new(|| config("40s"));
 

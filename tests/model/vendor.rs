@@ -103,6 +103,8 @@ pub struct Books {
     busy: HashMap<(String, String), u32>,
     /// Calls that arrived, by account and month.
     pub calls: BTreeMap<(String, String), u64>,
+    /// Those of them that came while the month's calls were limited.
+    pub limited: BTreeMap<(String, String), u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -184,6 +186,9 @@ impl<'a> Visit<'a> {
     fn enter(world: &'a World, account: &'a str, whose: Option<&Delivery>) -> Self {
         let month = world.clock.now().strftime("%Y-%m").to_string();
         let mut books = world.vendor.books();
+        if !world.is_calm() {
+            *books.limited.entry((account.to_owned(), month.clone())).or_default() += 1;
+        }
         *books.calls.entry((account.to_owned(), month)).or_default() += 1;
         let inside = books.inside.entry(account.to_owned()).or_default();
         *inside += 1;

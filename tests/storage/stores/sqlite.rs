@@ -158,3 +158,8 @@ async fn a_held_delivery_is_made_ready_before_its_letter_goes() {
 async fn a_forgotten_route_knows_nothing() {
     keeping::a_forgotten_route_knows_nothing(rig()).await;
 }
+
+#[tokio::test]
+async fn p3_a_delivery_received_again_keeps_its_place_in_line() {
+    deliveries::p3_a_delivery_received_again_keeps_its_place_in_line(rig()).await;
+}
