@@ -29,6 +29,7 @@ use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, worker};
 use crate::intake::{self, Intake};
+use crate::metrics::Metrics;
 use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
@@ -152,6 +153,7 @@ struct Parts {
     journal: Arc<Observed>,
     halts: Arc<Halts>,
     redactor: Arc<Redactor>,
+    metrics: Arc<Metrics>,
 }
 
 /// Whom the files are opened for.
@@ -179,7 +181,9 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
         }
         None => embedded.broker.clone(),
     };
-    let journal = Arc::new(Observed::new(embedded.journal.clone()));
+    let sources = config.sources.iter().map(|source| source.name.clone()).collect();
+    let metrics = Arc::new(Metrics::new(sources));
+    let journal = Arc::new(Observed::new(embedded.journal.clone(), Arc::clone(&metrics)));
     match whom {
         For::Bridge => names::settle(config, &*store, &*broker).await?,
         For::Operator => names::rename(config, &*store, &*broker).await?,
@@ -188,7 +192,7 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
-    Ok(Parts { embedded, store, broker, journal, halts, redactor })
+    Ok(Parts { embedded, store, broker, journal, halts, redactor, metrics })
 }
 
 async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
@@ -230,6 +234,7 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         clock,
         redactor: Arc::clone(&parts.redactor),
         pulse: Pulse::default(),
+        metrics: Arc::clone(&parts.metrics),
         pollers,
     }
 }
@@ -290,10 +295,18 @@ impl Bridge {
             clock: clock.clone(),
             halts: Arc::clone(&parts.halts),
             redactor: Arc::clone(&parts.redactor),
+            metrics: Arc::clone(&parts.metrics),
             dry_run: options.dry_run,
         });
         let limits = intake::Limits::default();
-        let intake = Arc::new(Intake::new(hooks, Arc::clone(&parts.broker), journal, clock.clone(), limits));
+        let intake = Arc::new(Intake::new(
+            hooks,
+            Arc::clone(&parts.broker),
+            journal,
+            clock.clone(),
+            limits,
+            Arc::clone(&parts.metrics),
+        ));
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {

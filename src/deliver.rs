@@ -19,6 +19,7 @@ use crate::config::{Config, RouteConfig};
 use crate::connectors::client::Client;
 use crate::connectors::{OnDoubt, Sink, SinkKind};
 use crate::event::Event;
+use crate::metrics::Metrics;
 use crate::outcome::{Scope, Verb};
 use crate::redact::Redactor;
 use crate::store::Store;
@@ -50,6 +51,8 @@ pub struct Services {
     pub halts: Arc<halts::Halts>,
     /// What to mask in what is logged and recorded.
     pub redactor: Arc<Redactor>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// True: render and show, but send nothing.
     pub dry_run: bool,
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::replay::ReplayRequest;
-use super::{Operator, OperatorError};
+use super::{OPEN_METRICS, Operator, OperatorError};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
 use crate::problem::problem;
@@ -21,6 +21,7 @@ use crate::store::journal::EventFilter;
 pub fn router(operator: Arc<Operator>) -> Router {
     Router::new()
         .route("/api/ready", get(ready))
+        .route("/metrics", get(metrics))
         .route("/api/events", get(events))
         .route("/api/refused", get(refused))
         .route("/api/trace", get(trace))
@@ -66,6 +67,10 @@ async fn ready(State(op): Op) -> Response {
     let readiness = op.readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
+}
+
+async fn metrics(State(op): Op) -> Answer {
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], op.scrape().await?).into_response())
 }
 
 async fn events(State(op): Op, Query(filter): Query<EventFilter>) -> Answer {
