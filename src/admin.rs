@@ -21,12 +21,15 @@ use crate::store::journal::Journal;
 pub mod api;
 mod pulse;
 pub mod replay;
+pub mod retire;
 pub mod serve;
+mod settling;
 mod states;
 mod trace;
 pub mod views;
 
 pub use pulse::Pulse;
+pub use settling::Settling;
 
 /// Answers people's questions and does what they say.
 pub struct Operator {
@@ -46,6 +49,8 @@ pub struct Operator {
     pub redactor: Arc<Redactor>,
     /// Whether the store takes writes.
     pub pulse: Pulse,
+    /// Whether names and queues are as the config has them.
+    pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
 }
