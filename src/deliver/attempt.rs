@@ -232,12 +232,14 @@ impl Attempt {
             route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let webhook_id = webhook_id(&self.plan.route().name, event);
         self.plan.to.sink.prepare(&Operation {
             verb,
             fields: &rendered.fields,
             remote_id: standing.link.as_ref().and_then(|l| l.remote_id.as_deref()),
             request: rendered.request.as_ref(),
-            webhook_id: &webhook_id(&self.plan.route().name, event),
+            traceparent: &event.traceparent_of(&format!("{webhook_id}\n{}", self.job.message.attempt)),
+            webhook_id: &webhook_id,
             now: self.services.clock.now(),
         })
     }

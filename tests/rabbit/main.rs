@@ -20,5 +20,7 @@ mod orphans;
 #[path = "../bridge/receiver.rs"]
 mod receiver;
 mod stuck;
+mod tracing;
+mod traps;
 mod vanished;
 mod whole;

@@ -121,7 +121,8 @@ async fn kept(text: &str, receiver: &Receiver) {
     bridge.stop().await;
 }
 
-fn embedded(sink: &str) -> String {
+/// The same config without a broker.
+pub fn embedded(sink: &str) -> String {
     let text = config("127.0.0.1:0", "amqp://nobody", "none", sink);
     text.lines().filter(|line| !line.starts_with("broker:")).map(|line| format!("{line}\n")).collect()
 }
