@@ -22,14 +22,17 @@ use crate::store::journal::Journal;
 pub mod api;
 mod pulse;
 pub mod replay;
+pub mod retire;
 mod scrape;
 pub mod serve;
+mod settling;
 mod states;
 mod trace;
 pub mod views;
 
 pub use pulse::Pulse;
 pub use scrape::OPEN_METRICS;
+pub use settling::Settling;
 
 /// Answers people's questions and does what they say.
 pub struct Operator {
@@ -51,6 +54,8 @@ pub struct Operator {
     pub pulse: Pulse,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether names and queues are as the config has them.
+    pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
 }

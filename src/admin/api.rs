@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::replay::ReplayRequest;
+use super::retire::Leftover;
 use super::{OPEN_METRICS, Operator, OperatorError};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
@@ -199,11 +200,28 @@ async fn routes(State(op): Op) -> Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Retire {
     /// Drop what waits in its queue.
+    #[serde(default)]
     pub drop: bool,
+    /// Keep what waits in its queue as dead letters.
+    #[serde(default)]
+    pub drain: bool,
+    /// Give it to this route instead.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 async fn retire(State(op): Op, Path(name): Path<String>, Json(body): Json<Retire>) -> Answer {
-    json(op.retire(&name, body.drop).await?)
+    let leftover = match (body.drop, body.drain, body.to) {
+        (false, true, Some(to)) => Leftover::To(to),
+        (false, true, None) => Leftover::Keep,
+        (true, false, None) => Leftover::Drop,
+        (false, false, None) => Leftover::None,
+        _ => {
+            let why = "say one of: drop what waits, or drain it, and to which route";
+            return Err(OperatorError::Refused(why.into()));
+        }
+    };
+    json(op.retire(&name, leftover).await?)
 }
 
 /// Why something is stopped.

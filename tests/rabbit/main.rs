@@ -10,11 +10,17 @@ mod common;
 #[path = "../storage/suite.rs"]
 mod suite;
 
+mod away;
 mod conform;
 mod faults;
 mod keeping;
 mod node;
+mod orphans;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
 mod receiver;
+mod stuck;
+mod tracing;
+mod traps;
+mod vanished;
 mod whole;

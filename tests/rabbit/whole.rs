@@ -19,7 +19,7 @@ use crate::keeping::{crash, ready};
 use crate::node;
 use crate::receiver::{Answer, Receiver};
 
-fn config(hooks: &str, broker: &str, prefix: &str, sink: &str) -> String {
+pub fn config(hooks: &str, broker: &str, prefix: &str, sink: &str) -> String {
     format!(
         r#"
 listen: {{ hooks: "{hooks}" }}

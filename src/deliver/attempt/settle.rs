@@ -132,7 +132,7 @@ impl Attempt {
         let ending = match class {
             DeadClass::Exhausted => "exhausted",
             DeadClass::Poison => "poison",
-            DeadClass::Payload | DeadClass::Held => "rejected",
+            DeadClass::Payload | DeadClass::Held | DeadClass::Retired => "rejected",
         };
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
