@@ -37,6 +37,7 @@ use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
 
 mod housekeeping;
+pub mod moving;
 mod names;
 mod observe;
 mod plans;
@@ -81,8 +82,8 @@ pub enum AppError {
     },
     /// The config names a broker, and there are messages in the queue that was used without one.
     #[error(
-        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
-         they are delivered"
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: move them with \
+         `dari move OLD NEW`, where OLD is the config without it, or run without it until they are delivered"
     )]
     LeftBehind {
         /// How many.
@@ -90,6 +91,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker, and a move to one has begun.
+    #[error(
+        "the move of the queue in {file} to RabbitMQ was begun and is not over: end it with the same `dari move OLD NEW`"
+    )]
+    HalfMoved {
+        /// The store's file.
+        file: String,
+    },
+    /// A move that cannot be made; a sentence with the way out.
+    #[error("{0}")]
+    Move(String),
     /// The config names no broker any more, and there are events in the spool that was used with one.
     #[error(
         "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
@@ -169,14 +181,9 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
+    moving::settled(&embedded, config).await?;
     let broker: Arc<dyn Broker> = match &config.broker {
-        Some(rabbit) => {
-            let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
-            if left > 0 {
-                return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
-            }
-            Arc::new(rabbitmq(rabbit, &store, clock).await?)
-        }
+        Some(rabbit) => Arc::new(rabbitmq(rabbit, &store, clock).await?),
         None => embedded.broker.clone(),
     };
     let journal = Arc::new(Observed::new(embedded.journal.clone()));

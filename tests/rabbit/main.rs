@@ -13,6 +13,7 @@ mod suite;
 mod conform;
 mod faults;
 mod keeping;
+mod moving;
 mod node;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
