@@ -38,6 +38,7 @@ use crate::store::{Store, StoreError};
 
 mod connect;
 mod housekeeping;
+pub mod moving;
 mod names;
 mod observe;
 mod plans;
@@ -83,8 +84,8 @@ pub enum AppError {
     },
     /// The config names a broker, and there are messages in the queue that was used without one.
     #[error(
-        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
-         they are delivered"
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: move them with \
+         `dari move OLD NEW`, where OLD is the config without it, or run without it until they are delivered"
     )]
     LeftBehind {
         /// How many.
@@ -92,6 +93,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker, and a move to one has begun.
+    #[error(
+        "the move of the queue in {file} to RabbitMQ was begun and is not over: end it with the same `dari move OLD NEW`"
+    )]
+    HalfMoved {
+        /// The store's file.
+        file: String,
+    },
+    /// A move that cannot be made; a sentence with the way out.
+    #[error("{0}")]
+    Move(String),
     /// The config names no broker any more, and there are events in the spool that was used with one.
     #[error(
         "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \

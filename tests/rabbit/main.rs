@@ -14,6 +14,7 @@ mod away;
 mod conform;
 mod faults;
 mod keeping;
+mod moving;
 mod node;
 mod orphans;
 #[allow(dead_code, reason = "shared with another binary")]
