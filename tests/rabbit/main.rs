@@ -13,7 +13,9 @@ mod suite;
 mod conform;
 mod faults;
 mod keeping;
+mod load;
 mod node;
+mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
 mod receiver;
