@@ -220,7 +220,7 @@ impl Side {
             }
             self.answered.lock().unwrap().insert(n);
             // A load, not a flood: others run on this machine.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
 }
