@@ -256,6 +256,7 @@ impl Bridge {
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         let client = Client::new()?;
         let mut parts = open(&config, &clock, For::Bridge).await?;
+        let client = client.keeping_tokens(Arc::clone(&parts.store));
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());

@@ -17,9 +17,47 @@ pub enum Verb {
     Delete,
     /// Answer the record of the link, as in a thread.
     Reply,
+    /// Add a comment to it.
+    Comment,
+    /// Mark it as done.
+    Complete,
+    /// Mark it as not done after all.
+    Reopen,
+    /// Put tags on it.
+    Tag,
+    /// Add a cost to it.
+    Cost,
+    /// Put it elsewhere.
+    Move,
+    /// Let others have it.
+    Share,
+    /// Attach a file to it.
+    Upload,
+    /// Do with it what the vendor has a name for, given in the map.
+    Act,
 }
 
 impl Verb {
+    /// All that mean every event and need a record to be there: each is a `do` of its own.
+    pub const ON_A_RECORD: [Self; 10] = [
+        Self::Reply,
+        Self::Comment,
+        Self::Complete,
+        Self::Reopen,
+        Self::Tag,
+        Self::Cost,
+        Self::Move,
+        Self::Share,
+        Self::Upload,
+        Self::Act,
+    ];
+
+    /// True if there is nothing to do without a `map`.
+    #[must_use]
+    pub fn needs_map(self) -> bool {
+        !matches!(self, Self::Delete | Self::Complete | Self::Reopen)
+    }
+
     /// The verb as in the config.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -28,6 +66,15 @@ impl Verb {
             Self::Update => "update",
             Self::Delete => "delete",
             Self::Reply => "reply",
+            Self::Comment => "comment",
+            Self::Complete => "complete",
+            Self::Reopen => "reopen",
+            Self::Tag => "tag",
+            Self::Cost => "cost",
+            Self::Move => "move",
+            Self::Share => "share",
+            Self::Upload => "upload",
+            Self::Act => "act",
         }
     }
 }

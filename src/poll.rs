@@ -16,16 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
-use crate::connectors::{Page, PollError, Poller};
+use crate::connectors::{Change, Page, PollError, Poller};
 use crate::deliver::halts::Halts;
 use crate::event::{Event, Malformed};
 use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
 use crate::store::{Fence, Store, StoreError, Suspension};
 
+mod memory;
 pub mod meter;
 mod pace;
 
+pub use memory::StoredMemory;
 use pace::Pace;
 
 /// How long a lease lasts without being renewed: after a crash another replica takes over within this time.
@@ -167,19 +169,20 @@ impl PollLoop {
 
     async fn read_and_publish(&self, fence: &Fence, stop: &CancellationToken) -> Result<(u64, Page), Trouble> {
         let cursor = self.store.cursor(&self.source).await?;
+        let memory = StoredMemory { store: Arc::clone(&self.store), source: self.source.clone() };
         let page = tokio::select! {
             () = stop.cancelled() => return Err(Trouble::Stopped),
-            page = self.renewing(fence, self.poller.poll(cursor.as_ref())) => page??,
+            page = self.renewing(fence, self.poller.poll(cursor.as_ref(), &memory)) => page??,
         };
-        let Page { events, cursor: next, more, note } = page;
+        let Page { events, cursor: next, more, changes, note, .. } = page;
         let events = events
             .into_iter()
             .map(|new| new.stamp(&self.source, &self.clock).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let count = events.len() as u64;
         self.renewing(fence, self.publish(&events)).await??;
-        self.commit(fence, cursor, &next).await?;
-        Ok((count, Page { events: Vec::new(), cursor: next, more, note }))
+        self.commit(fence, cursor, &next, changes).await?;
+        Ok((count, Page { cursor: next, more, note, ..Page::default() }))
     }
 
     async fn publish(&self, events: &[Arc<Event>]) -> Result<(), BrokerError> {
@@ -189,11 +192,17 @@ impl PollLoop {
         Ok(())
     }
 
-    async fn commit(&self, fence: &Fence, before: Option<Value>, next: &Value) -> Result<(), StoreError> {
-        if before.as_ref() == Some(next) {
+    async fn commit(
+        &self,
+        fence: &Fence,
+        before: Option<Value>,
+        next: &Value,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        if before.as_ref() == Some(next) && changes.is_empty() {
             return Ok(());
         }
-        self.store.commit_cursor(&self.source, fence, next.clone()).await
+        self.store.commit_cursor(&self.source, fence, next.clone(), changes).await
     }
 
     /// Awaits `work` while the lease is kept alive.

@@ -4,6 +4,7 @@
 //! A delivery is [`Store::standing`] (what is known) → [`Store::begin`] (intent and quota charge) → the call →
 //! [`Store::settle`] (outcome, link, ledger, dead letter) → the broker's ack. Each of them is one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::connectors::{Change, Remembered};
 use crate::event::{Event, Received, Version};
 use crate::outcome::{Scope, Verb};
 
@@ -399,12 +401,18 @@ pub trait Store: Send + Sync {
     /// A source's cursor.
     async fn cursor(&self, source: &str) -> Result<Option<Value>>;
 
-    /// Writes a source's cursor under a fence.
+    /// Writes a source's cursor and the changes of its snapshot under a fence, together.
     ///
     /// Fails with [`StoreError::Fenced`] if another has taken the lease since.
-    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()>;
+    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value, changes: Vec<Change>) -> Result<()>;
 
-    /// Forgets a source's cursor.
+    /// The hashes of a source's snapshot by key.
+    async fn snapshot(&self, source: &str) -> Result<BTreeMap<String, String>>;
+
+    /// One entry of a source's snapshot.
+    async fn remembered(&self, source: &str, key: &str) -> Result<Option<Remembered>>;
+
+    /// Forgets a source's cursor and snapshot.
     async fn forget_cursor(&self, source: &str) -> Result<()>;
 
     // === Accounts ===

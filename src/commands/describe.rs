@@ -272,6 +272,7 @@ mod tests {
         }),
         sources: &[SourceKind {
             name: "sample-hook",
+            registrar: None,
             fields: &[],
             events: &[EventDoc { kind: "task.created", about: "A task was made.", sample: r#"{"id":1,"price":1.10}"# }],
             build: |_| Err(Vec::new()),
@@ -285,6 +286,7 @@ mod tests {
             advice: "It cannot delete.",
             build: |_| Err(Vec::new()),
         }],
+        lookup: None,
         sandbox: None,
     };
 

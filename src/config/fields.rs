@@ -264,7 +264,10 @@ pub(super) static CASE: &[Field] = &[
 ];
 
 /// `do`.
-const ACTION: Kind = Kind::Choice(&["create", "update", "delete", "reply", "upsert", "sync"]);
+const ACTION: Kind = Kind::Choice(&[
+    "create", "update", "delete", "upsert", "sync", "reply", "comment", "complete", "reopen", "tag", "cost", "move",
+    "share", "upload", "act",
+]);
 
 /// `request`: one call, or one for each verb.
 const REQUEST: Kind = Kind::Either(&[Kind::Object(CALL), Kind::Object(CALLS)]);

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::broker::Binding;
 use crate::connectors::{Limits, Manifest, OnDoubt, SinkKind, SourceKind};
+use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
 use crate::template::mapping::Mapping;
 use crate::template::{Expression, Tables, Template};
@@ -246,12 +247,12 @@ pub enum Action {
     Update,
     /// The linked record goes.
     Delete,
-    /// The linked record is answered.
-    Reply,
     /// Creates or updates by the link.
     Upsert,
     /// Upsert, and delete on `*.deleted`.
     Sync,
+    /// Every event does this with the linked record: one of [`Verb::ON_A_RECORD`].
+    Each(Verb),
 }
 
 impl Action {
@@ -262,9 +263,9 @@ impl Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
-            Self::Reply => "reply",
             Self::Upsert => "upsert",
             Self::Sync => "sync",
+            Self::Each(verb) => verb.name(),
         }
     }
 

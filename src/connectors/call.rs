@@ -1,6 +1,7 @@
 //! Making a [`Call`] and reading an [`Answer`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::client::Addresses;
+use super::tokens::Tokens;
 use super::{Answer, Call};
 
 /// How long to wait for a whole answer unless a connector says otherwise.
@@ -41,6 +43,8 @@ impl Call {
             remote_id: None,
             timeout: TIMEOUT,
             addresses: Addresses::Any,
+            tokens: None,
+            part: Value::Null,
         }
     }
 
@@ -91,6 +95,20 @@ impl Call {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sends it with an access token, which the client puts in.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Arc<Tokens>) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Sets what its sink must know of it again.
+    #[must_use]
+    pub fn part(mut self, part: Value) -> Self {
+        self.part = part;
         self
     }
 

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::connectors::tokens::{Registry, TokenError};
 use crate::connectors::{Answer, Call};
+use crate::store::Store;
 
 pub mod addresses;
 
@@ -41,6 +44,7 @@ pub enum Addresses {
 #[derive(Clone, Debug)]
 pub struct Client {
     connections: Arc<Inner>,
+    tokens: Arc<Registry>,
     meter: Option<Arc<dyn Meter>>,
 }
 
@@ -98,13 +102,25 @@ impl Client {
     }
 
     fn over(connections: Inner) -> Self {
-        Self { connections: Arc::new(connections), meter: None }
+        Self { connections: Arc::new(connections), tokens: Arc::default(), meter: None }
+    }
+
+    /// The same client, with tokens that outlive the process in a store.
+    #[must_use]
+    pub fn keeping_tokens(&self, store: Arc<dyn Store>) -> Self {
+        Self { tokens: Arc::new(Registry::keeping(store)), ..self.clone() }
+    }
+
+    /// The access tokens of the accounts, shared by all clones.
+    #[must_use]
+    pub fn tokens(&self) -> &Registry {
+        &self.tokens
     }
 
     /// The same client, each of whose calls is admitted by a meter first.
     #[must_use]
     pub fn metered(&self, meter: Arc<dyn Meter>) -> Self {
-        Self { connections: Arc::clone(&self.connections), meter: Some(meter) }
+        Self { meter: Some(meter), ..self.clone() }
     }
 
     /// Sends a call and reads the answer, at most [`MAX_ANSWER`] bytes of its body.
@@ -113,13 +129,27 @@ impl Client {
     /// [`SendError`], which says whether anything can have reached the vendor. Its text holds neither the URL's path
     /// nor its query.
     pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {
-        let Some(meter) = &self.meter else { return self.exchange(call).await };
+        let Some(meter) = &self.meter else { return self.with_token(call).await };
         let _permit = meter.admit().await.map_err(SendError::NotSent)?;
-        let sent = self.exchange(call).await;
-        if matches!(sent, Err(SendError::NotSent(_))) {
+        let sent = self.with_token(call).await;
+        if matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_))) {
             meter.refund().await;
         }
         sent
+    }
+
+    async fn with_token(&self, call: &Call) -> Result<Answer, SendError> {
+        let Some(tokens) = &call.tokens else { return self.exchange(call).await };
+        let mut call = call.clone();
+        tokens.put(&mut call.headers).await?;
+        let answer = self.exchange(&call).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        // It may have ended early; a call that was not let in did nothing, so it can be made again with a new one.
+        tokens.refused(&call.headers).await;
+        tokens.put(&mut call.headers).await?;
+        self.exchange(&call).await
     }
 
     async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
@@ -213,7 +243,19 @@ pub enum SendError {
     /// Certainly nothing reached the vendor: no connection, a refused address, a name that does not resolve.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// Certainly nothing reached the vendor: it refuses the credentials that the access token is got with.
+    #[error("{0}")]
+    Refused(String),
     /// It may have taken effect.
     #[error("no answer: {0}")]
     NoAnswer(String),
+}
+
+impl From<TokenError> for SendError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Retry(_) => Self::NotSent(error.to_string()),
+            TokenError::Refused(_) => Self::Refused(error.to_string()),
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "github-hook",
+        registrar: None,
         fields: FIELDS,
         events: EVENTS,
         build: |build| {
@@ -25,6 +26,7 @@ pub static MANIFEST: Manifest = Manifest {
         },
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

@@ -22,6 +22,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[],
     sinks: &[SINK],
+    lookup: None,
     sandbox: Some(Sandbox { router: sandbox::router, knows: &[("url", "/")] }),
 };
 

@@ -16,6 +16,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "shopify-hook",
+        registrar: None,
         fields: FIELDS,
         events: EVENTS,
         build: |build| {
@@ -24,6 +25,7 @@ pub static MANIFEST: Manifest = Manifest {
         },
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

@@ -32,6 +32,7 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[hook::KIND],
     sinks: &[SINK],
+    lookup: None,
     sandbox: Some(Sandbox {
         router: sandbox::router,
         knows: &[("bot_token", sandbox::BOT_TOKEN), ("channel", sandbox::CHANNEL), ("webhook_url", sandbox::WEBHOOK)],

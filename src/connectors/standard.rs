@@ -15,6 +15,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "standard-hook",
+        registrar: None,
         fields: FIELDS,
         events: &[EventDoc {
             kind: "received",
@@ -24,6 +25,7 @@ pub static MANIFEST: Manifest = Manifest {
         build: |build| hook::Standard::build(&build.settings, &build.zone).map(|hook| SourceRole::Hook(Box::new(hook))),
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

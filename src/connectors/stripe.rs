@@ -15,11 +15,13 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "stripe-hook",
+        registrar: None,
         fields: FIELDS,
         events: EVENTS,
         build: |build| hook::Stripe::build(&build.settings).map(|hook| SourceRole::Hook(Box::new(hook))),
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

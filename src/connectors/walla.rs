@@ -33,6 +33,7 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[source::KIND, hook::KIND],
     sinks: &[],
+    lookup: None,
     sandbox: Some(Sandbox {
         router: sandbox::router,
         knows: &[

@@ -17,6 +17,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "webhook",
+        registrar: None,
         fields: FIELDS,
         events: &[EventDoc {
             kind: "received",
@@ -26,6 +27,7 @@ pub static MANIFEST: Manifest = Manifest {
         build: |build| hook::Webhook::build(&build.settings, &build.zone).map(|hook| SourceRole::Hook(Box::new(hook))),
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

@@ -34,6 +34,7 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[],
     sinks: &[SINK],
+    lookup: None,
     sandbox: Some(Sandbox {
         router: sandbox::router,
         knows: &[

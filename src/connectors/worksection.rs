@@ -22,6 +22,7 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[SourceKind {
         name: "worksection-hook",
+        registrar: None,
         fields: FIELDS,
         events: EVENTS,
         build: |build| {
@@ -30,6 +31,7 @@ pub static MANIFEST: Manifest = Manifest {
         },
     }],
     sinks: &[],
+    lookup: None,
     sandbox: None,
 };
 

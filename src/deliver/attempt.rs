@@ -264,13 +264,16 @@ impl Attempt {
         };
         self.matched(standing);
         let started = tokio::time::Instant::now();
-        let sent = self.services.client.send(call).await;
+        let sent = self.plan.to.sink.send(&self.services.client, call).await;
         let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
-        let unsent = matches!(sent, Err(SendError::NotSent(_)));
+        let unsent = matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_)));
         let (outcome, message) = match sent {
             Ok(answer) => (self.plan.to.sink.classify(call, &answer), excerpt(answer.status, &answer.body)),
             Err(SendError::NoAnswer(why)) if !call.idempotent => {
                 (Outcome::Unknown { why: format!("no answer: {why}") }, String::new())
+            }
+            Err(SendError::Refused(why)) => {
+                (Outcome::Suspend { what: Scope::Account, why, until: None }, String::new())
             }
             Err(error) => (Outcome::retry(error.to_string()), String::new()),
         };

@@ -33,7 +33,7 @@ pub fn resolve(action: Action, event: &Event, link: Option<&Link>) -> Resolution
     match action {
         Action::Update => linked(Verb::Update),
         Action::Delete => linked(Verb::Delete),
-        Action::Reply => linked(Verb::Reply),
+        Action::Each(verb) => linked(verb),
         Action::Sync if event.is_deletion() => linked(Verb::Delete),
         Action::Upsert | Action::Sync if there => Resolution::Do(Verb::Update),
         Action::Create | Action::Upsert | Action::Sync => Resolution::Do(Verb::Create),
@@ -117,7 +117,7 @@ mod tests {
         };
         insta::assert_snapshot!(nothing(Action::Delete, None), @"no record is linked to it, so there is nothing to delete");
         insta::assert_snapshot!(nothing(Action::Sync, Some(&link(LinkState::Deleted, Some("7"), None, 0))), @"the linked record was removed before, so there is nothing to delete");
-        insta::assert_snapshot!(nothing(Action::Reply, Some(&link(LinkState::InDoubt, None, None, 0))), @"no record is linked to it, so there is nothing to reply");
+        insta::assert_snapshot!(nothing(Action::Each(Verb::Reply), Some(&link(LinkState::InDoubt, None, None, 0))), @"no record is linked to it, so there is nothing to reply");
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         assert!(!is_stale(Action::Upsert, &event("t", Some(5), 10), Some(&known)));
         assert!(is_stale(Action::Upsert, &event("t", None, 9), Some(&known)));
         assert!(!is_stale(Action::Create, &event("t", Some(4), 9), Some(&known)));
-        assert!(!is_stale(Action::Reply, &event("t", Some(4), 9), Some(&known)));
+        assert!(!is_stale(Action::Each(Verb::Reply), &event("t", Some(4), 9), Some(&known)));
     }
 
     fn arrivals() -> impl Strategy<Value = Vec<(bool, i64)>> {

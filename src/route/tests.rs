@@ -119,7 +119,7 @@ fn the_first_case_that_fits_is_taken() {
         vec![
             case(Some("task.created"), Some("data.n > 5"), Action::Create),
             case(Some("task.created"), None, Action::Update),
-            case(Some("task.closed"), Some("data.n > 5"), Action::Reply),
+            case(Some("task.closed"), Some("data.n > 5"), Action::Each(Verb::Reply)),
         ],
     );
     assert_eq!(decided(&route, &event("task.created", &json!({ "ok": true, "n": 9 }))), "case 0: create");

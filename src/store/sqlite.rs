@@ -12,6 +12,7 @@ mod schema;
 mod seed;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,11 +30,15 @@ use super::{
     Standing, Store, StoreError, StoredDead, Suspension,
 };
 use crate::clock::Clock;
+use crate::connectors::{Change, Remembered};
 use crate::outcome::Scope;
 
 /// The schema of the store's file, the embedded broker's tables included.
-pub const MIGRATIONS: Migrations =
-    &[include_str!("sqlite/migrations/0001_start.sql"), include_str!("sqlite/migrations/0002_queue.sql")];
+pub const MIGRATIONS: Migrations = &[
+    include_str!("sqlite/migrations/0001_start.sql"),
+    include_str!("sqlite/migrations/0002_queue.sql"),
+    include_str!("sqlite/migrations/0003_snapshot.sql"),
+];
 
 /// Opens the file of the store and the embedded broker.
 ///
@@ -149,11 +154,21 @@ impl Store for SqliteStore {
         self.db.read("reading a cursor", move |db| leases::cursor(db, &source)).await
     }
 
-    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value) -> Result<()> {
+    async fn commit_cursor(&self, source: &str, fence: &Fence, cursor: Value, changes: Vec<Change>) -> Result<()> {
         let (source, under) = (source.to_owned(), fence.clone());
-        let write = move |db: &_| leases::commit_cursor(db, &source, &under, &cursor);
+        let write = move |db: &_| leases::commit_cursor(db, &source, &under, &cursor, &changes);
         let written = self.db.write("writing a cursor", write).await?;
         if written { Ok(()) } else { Err(StoreError::Fenced(fence.name.clone())) }
+    }
+
+    async fn snapshot(&self, source: &str) -> Result<BTreeMap<String, String>> {
+        let source = source.to_owned();
+        self.db.read("reading a snapshot", move |db| leases::snapshot(db, &source)).await
+    }
+
+    async fn remembered(&self, source: &str, key: &str) -> Result<Option<Remembered>> {
+        let (source, key) = (source.to_owned(), key.to_owned());
+        self.db.read("reading a snapshot", move |db| leases::remembered(db, &source, &key)).await
     }
 
     async fn forget_cursor(&self, source: &str) -> Result<()> {

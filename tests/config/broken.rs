@@ -96,7 +96,7 @@ routes:
     dari.yaml:10:8: there is no kind of sink `recods`; did you mean `records`?
     dari.yaml:12:6: `from` is missing in route `r`; expected text or a list of that
     dari.yaml:12:8: unknown key `form` in route `r`; did you mean `from`?
-    dari.yaml:12:28: `do`: expected `create`, `update`, `delete`, `reply`, `upsert` or `sync`, found `creat`; did you mean `create`?
+    dari.yaml:12:28: `do`: expected `create`, `update`, `delete`, `upsert`, `sync`, `reply`, `comment`, `complete`, `reopen`, `tag`, `cost`, `move`, `share`, `upload` or `act`, found `creat`; did you mean `create`?
     dari.yaml:12:35: unknown key `mapp` in route `r`; did you mean `map`?
     ");
 }
@@ -312,7 +312,7 @@ fn cases_that_make_no_sense() {
     dari.yaml:16:100: `do: update` is for a record that no case of this route creates; expected `upsert`, `sync`, or a case with `create`
     dari.yaml:17:45: unknown key `type` in `cases`; did you mean `types`?
     dari.yaml:17:63: unexpected input after expression
-    dari.yaml:17:71: `do`: expected `create`, `update`, `delete`, `reply`, `upsert` or `sync`, found `craete`; did you mean `create`?
+    dari.yaml:17:71: `do`: expected `create`, `update`, `delete`, `upsert`, `sync`, `reply`, `comment`, `complete`, `reopen`, `tag`, `cost`, `move`, `share`, `upload` or `act`, found `craete`; did you mean `create`?
     dari.yaml:17:91: `types`: expected letters, digits, `.`, `_`, `-`, or `*` for any of them
     dari.yaml:17:103: `do: create` needs a `map`: the record's fields
     ");

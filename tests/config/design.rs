@@ -97,7 +97,7 @@ fn connectors_tell_their_own_faults_with_all_others() {
     dari.yaml:9:20: `client_id` is missing beside `api_key`
     dari.yaml:23:57: `algorithm`: expected `sha256`, `sha512` or `sha1`, found `md6`
     dari.yaml:27:55: the key "no" is not among `fields`
-    dari.yaml:51:37: `do`: expected `create`, `update`, `delete`, `reply`, `upsert` or `sync`, found `delte`; did you mean `delete`?
+    dari.yaml:51:37: `do`: expected `create`, `update`, `delete`, `upsert`, `sync`, `reply`, `comment`, `complete`, `reopen`, `tag`, `cost`, `move`, `share`, `upload` or `act`, found `delte`; did you mean `delete`?
     "#);
 }
 

@@ -34,6 +34,7 @@ static FORMS: Manifest = Manifest {
     }),
     sources: &[SourceKind {
         name: "forms",
+        registrar: None,
         fields: &[
             field("account", Kind::Account("forms"), Need::Required),
             field("project", Kind::Text, Need::Required),
@@ -57,6 +58,7 @@ static FORMS: Manifest = Manifest {
         advice: "use `cases` with a field that says it is gone",
         build: sink,
     }],
+    lookup: None,
     sandbox: None,
 };
 
@@ -67,6 +69,7 @@ static ANYONE: Manifest = Manifest {
     account: None,
     sources: &[SourceKind {
         name: "hook",
+        registrar: None,
         fields: &[
             field(
                 "verify",
@@ -112,6 +115,7 @@ static ANYONE: Manifest = Manifest {
         advice: "",
         build: sink,
     }],
+    lookup: None,
     sandbox: None,
 };
 
@@ -147,7 +151,7 @@ impl Poller for Silent {
         std::time::Duration::from_mins(1)
     }
 
-    async fn poll(&self, _: Option<&serde_json::Value>) -> Result<Page, PollError> {
+    async fn poll(&self, _: Option<&serde_json::Value>, _: &dyn dari::connectors::Memory) -> Result<Page, PollError> {
         Err(PollError::Stop { why: "nothing to poll".to_owned() })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dari::clock::Clock;
-use dari::connectors::{Page, PollError, Poller};
+use dari::connectors::{Memory, Page, PollError, Poller};
 use dari::event::{Event, NewEvent, Payload};
 use dari::outcome::Scope;
 use jiff::SignedDuration;
@@ -213,7 +213,7 @@ impl Poller for Script {
         Duration::from_hours(1)
     }
 
-    async fn poll(&self, cursor: Option<&Value>) -> Result<Page, PollError> {
+    async fn poll(&self, cursor: Option<&Value>, _: &dyn Memory) -> Result<Page, PollError> {
         self.0.polls.fetch_add(1, Ordering::SeqCst);
         let next = self.0.pages.lock().unwrap().pop_front();
         Ok(next.unwrap_or_else(|| page(cursor.cloned().unwrap_or_default(), &[], false)))
@@ -222,7 +222,7 @@ impl Poller for Script {
 
 fn page(cursor: Value, kinds: &[&str], more: bool) -> Page {
     let events = kinds.iter().map(|kind| NewEvent::new(*kind, Payload::from_value(&json!(kind)))).collect();
-    Page { events, cursor, more, note: None }
+    Page { events, cursor, more, ..Page::default() }
 }
 
 fn clock() -> Clock {

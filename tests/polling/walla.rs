@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dari::connectors::{PollError, Poller};
+use dari::connectors::{NoMemory, PollError, Poller};
 use dari::event::NewEvent;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ impl Driver {
     pub async fn pass(&mut self) -> Result<Vec<NewEvent>, PollError> {
         let mut events = Vec::new();
         loop {
-            let page = self.poller.poll(self.cursor.as_ref()).await?;
+            let page = self.poller.poll(self.cursor.as_ref(), &NoMemory).await?;
             self.cursor = Some(page.cursor);
             self.notes.extend(page.note);
             events.extend(page.events);

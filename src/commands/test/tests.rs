@@ -24,9 +24,10 @@ static SINK: SinkKind = SinkKind {
     advice: "",
     build: |_| Err(Vec::new()),
 };
-static SOURCE: SourceKind = SourceKind { name: "form", fields: &[], events: &[], build: |_| Err(Vec::new()) };
+static SOURCE: SourceKind =
+    SourceKind { name: "form", fields: &[], events: &[], build: |_| Err(Vec::new()), registrar: None };
 static MANIFEST: Manifest =
-    Manifest { name: "m", title: "M", about: "", account: None, sources: &[], sinks: &[], sandbox: None };
+    Manifest { name: "m", title: "M", about: "", account: None, sources: &[], sinks: &[], lookup: None, sandbox: None };
 
 /// Takes records with a title, and suspends where the vendor says 905.
 struct Crm;
@@ -49,6 +50,8 @@ impl Sink for Crm {
             remote_id: None,
             timeout: Duration::from_secs(1),
             addresses: Addresses::Public,
+            tokens: None,
+            part: Value::Null,
         })
     }
 

@@ -17,20 +17,19 @@ use crate::template::{CompileError, Expression, Template, template_spot};
 impl Action {
     /// The action of a word of the config.
     fn parse(word: &str) -> Option<Self> {
-        const ALL: [Action; 6] =
-            [Action::Create, Action::Update, Action::Delete, Action::Reply, Action::Upsert, Action::Sync];
-        ALL.into_iter().find(|action| action.name() == word)
+        let state = [Self::Create, Self::Update, Self::Delete, Self::Upsert, Self::Sync];
+        state.into_iter().chain(Verb::ON_A_RECORD.map(Self::Each)).find(|action| action.name() == word)
     }
 
     /// What a sink must be able to do for it.
-    fn verbs(self) -> &'static [Verb] {
+    fn verbs(self) -> Vec<Verb> {
         match self {
-            Self::Create => &[Verb::Create],
-            Self::Update => &[Verb::Update],
-            Self::Delete => &[Verb::Delete],
-            Self::Reply => &[Verb::Reply],
-            Self::Upsert => &[Verb::Create, Verb::Update],
-            Self::Sync => &[Verb::Create, Verb::Update, Verb::Delete],
+            Self::Create => vec![Verb::Create],
+            Self::Update => vec![Verb::Update],
+            Self::Delete => vec![Verb::Delete],
+            Self::Upsert => vec![Verb::Create, Verb::Update],
+            Self::Sync => vec![Verb::Create, Verb::Update, Verb::Delete],
+            Self::Each(verb) => vec![verb],
         }
     }
 
@@ -179,7 +178,7 @@ impl Loader<'_> {
             self.check_verbs(kind, action, spot);
         }
         self.check_fields(to, settings.get("map"));
-        if settings.get("map").is_none() && action != Action::Delete {
+        if settings.get("map").is_none() && action.verbs().into_iter().any(Verb::needs_map) {
             let message = format!("`do: {}` needs a `map`: the record's fields", action.name());
             self.checker.faults.push(Fault::new(spot, message));
         }

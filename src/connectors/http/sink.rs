@@ -251,7 +251,7 @@ fn default_method(verb: Verb) -> Result<Method, String> {
         Verb::Create => Ok(Method::POST),
         Verb::Update => Ok(Method::PUT),
         Verb::Delete => Ok(Method::DELETE),
-        Verb::Reply => Err("an http sink cannot reply".to_owned()),
+        other => Err(format!("an http sink cannot {}", other.name())),
     }
 }
 

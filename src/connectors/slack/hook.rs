@@ -12,7 +12,7 @@ use crate::event::{NewEvent, Payload, Version};
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 /// The source.
-pub const KIND: SourceKind = SourceKind { name: "slack-hook", fields: FIELDS, events: EVENTS, build };
+pub const KIND: SourceKind = SourceKind { name: "slack-hook", fields: FIELDS, events: EVENTS, build, registrar: None };
 
 const FIELDS: &[Field] = &[
     Field {

@@ -14,7 +14,7 @@ use crate::event::NewEvent;
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 /// The source.
-pub const KIND: SourceKind = SourceKind { name: "walla-hook", fields: FIELDS, events: EVENTS, build };
+pub const KIND: SourceKind = SourceKind { name: "walla-hook", fields: FIELDS, events: EVENTS, build, registrar: None };
 
 const FIELDS: &[Field] = &[Field {
     name: "verify",

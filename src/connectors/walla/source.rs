@@ -16,7 +16,7 @@ use super::questions::Questions;
 use super::response::Response;
 use crate::clock::Clock;
 use crate::connectors::client::Addresses;
-use crate::connectors::{Build, EventDoc, Page, PollError, Poller, SourceKind, SourceRole};
+use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole};
 use crate::event::{NewEvent, Payload, Version};
 use crate::settings::{Fault, Field, Kind, Need, Settings, parse_instant};
 
@@ -32,7 +32,7 @@ const RESPONSE_API: &str = "https://walla-api.data-lab.workers.dev";
 const OPEN_API: &str = "https://app.walla.my/open-api/v1";
 
 /// The source.
-pub const KIND: SourceKind = SourceKind { name: "walla", fields: FIELDS, events: EVENTS, build };
+pub const KIND: SourceKind = SourceKind { name: "walla", fields: FIELDS, events: EVENTS, build, registrar: None };
 
 const FIELDS: &[Field] = &[
     Field {
@@ -199,7 +199,7 @@ impl Poller for Source {
         self.every
     }
 
-    async fn poll(&self, cursor: Option<&Value>) -> Result<Page, PollError> {
+    async fn poll(&self, cursor: Option<&Value>, _: &dyn Memory) -> Result<Page, PollError> {
         let now = self.clock.now();
         let (mut cursor, mut note) = match cursor {
             Some(value) => (read_cursor(value)?, None),
@@ -219,7 +219,7 @@ impl Poller for Source {
             note.get_or_insert(shortened);
         }
         let cursor = serde_json::to_value(&cursor).map_err(|error| stop(format!("the cursor: {error}")))?;
-        Ok(Page { events, cursor, more: !last, note })
+        Ok(Page { events, cursor, more: !last, note, ..Page::default() })
     }
 }
 

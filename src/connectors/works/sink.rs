@@ -82,7 +82,7 @@ impl Sink for WorksSink {
             Verb::Create => Method::POST,
             Verb::Update => Method::PUT,
             Verb::Delete => Method::DELETE,
-            Verb::Reply => return Err("Works cannot reply".to_owned()),
+            other => return Err(format!("Works cannot {}", other.name())),
         };
         if operation.verb == Verb::Delete {
             params.clear();

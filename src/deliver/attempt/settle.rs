@@ -36,7 +36,7 @@ impl Attempt {
             }
             Outcome::Unknown { why } => match self.plan.on_doubt(verb) {
                 OnDoubt::Hold => self.hold(verb, call, standing, why).await,
-                OnDoubt::Retry => self.retry_later(call, standing, None, why, None).await,
+                OnDoubt::Find | OnDoubt::Retry => self.retry_later(call, standing, None, why, None).await,
             },
         }
     }
@@ -169,8 +169,8 @@ impl Attempt {
         Link {
             // An answer in a thread has an id of its own; the link stays with the record it answers.
             remote_id: match (verb, before.and_then(|l| l.remote_id.clone())) {
-                (Verb::Reply, Some(old)) => Some(old),
-                (_, old) => remote_id.or(old),
+                (Verb::Create | Verb::Update | Verb::Delete, old) => remote_id.or(old),
+                (_, old) => old.or(remote_id),
             },
             version: newer.map_or_else(|| event.version.or(before.and_then(|l| l.version)), |link| link.version),
             received: newer.map_or(event.received, |link| link.received),

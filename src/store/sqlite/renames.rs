@@ -8,6 +8,7 @@ use crate::outcome::Scope;
 /// Moves a source's cursor and suspension, and the default keys of links and unfinished deliveries on these routes.
 pub fn source(db: &Connection, from: &str, to: &str, routes: &[String]) -> rusqlite::Result<()> {
     db.execute("UPDATE OR REPLACE cursor SET source = ?2 WHERE source = ?1", [from, to])?;
+    db.execute("UPDATE OR REPLACE snapshot SET source = ?2 WHERE source = ?1", [from, to])?;
     suspension(db, Scope::Source, from, to)?;
     for route in routes {
         if let Some(route) = owner(db, route)? {

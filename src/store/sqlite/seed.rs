@@ -46,6 +46,7 @@ fn copy(from: &Path, into: &Path) -> rusqlite::Result<Copied> {
     db.execute_batch(
         "BEGIN;
          INSERT INTO cursor SELECT * FROM there.cursor;
+         INSERT INTO snapshot SELECT * FROM there.snapshot;
          INSERT INTO owner SELECT * FROM there.owner;
          INSERT INTO link SELECT * FROM there.link;
          INSERT INTO fact SELECT * FROM there.fact;

@@ -28,24 +28,24 @@ pub async fn p9_one_owner_has_a_lease_at_a_time(rig: Rig) {
 pub async fn p9_a_cursor_is_written_under_the_newest_lease_alone(rig: Rig) {
     let store = &rig.store;
     let old = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
-    store.commit_cursor("signup", &old, json!({"at": 1})).await.expect("committed");
+    store.commit_cursor("signup", &old, json!({"at": 1}), Vec::new()).await.expect("committed");
     rig.clock.advance(SignedDuration::from_secs(2));
-    store.commit_cursor("signup", &old, json!({"at": 2})).await.expect("nobody has taken it over");
+    store.commit_cursor("signup", &old, json!({"at": 2}), Vec::new()).await.expect("nobody has taken it over");
     let new = store.lease("poll", "b", 1_000, rig.now()).await.expect("asked").expect("it ran out");
-    let fenced = store.commit_cursor("signup", &old, json!({"at": 3})).await.expect_err("it is another's");
+    let fenced = store.commit_cursor("signup", &old, json!({"at": 3}), Vec::new()).await.expect_err("it is another's");
     assert!(matches!(fenced, StoreError::Fenced(name) if name == "poll"));
     assert_eq!(store.cursor("signup").await.expect("read"), Some(json!({"at": 2})));
     let digits: Value = serde_json::from_str(r#"{"at": 12345678901234567890123}"#).expect("JSON");
-    store.commit_cursor("signup", &new, digits.clone()).await.expect("committed");
+    store.commit_cursor("signup", &new, digits.clone(), Vec::new()).await.expect("committed");
     assert_eq!(store.cursor("signup").await.expect("read"), Some(digits));
     store.release(new.clone()).await.expect("released");
-    store.commit_cursor("signup", &new, json!(4)).await.expect_err("it was given back");
+    store.commit_cursor("signup", &new, json!(4), Vec::new()).await.expect_err("it was given back");
 }
 
 pub async fn a_renamed_source_keeps_what_it_knows(rig: Rig) {
     let store = &rig.store;
     let fence = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
-    store.commit_cursor("old", &fence, json!(1)).await.expect("committed");
+    store.commit_cursor("old", &fence, json!(1), Vec::new()).await.expect("committed");
     let suspension = |name: &str| Suspension {
         scope: Scope::Source,
         name: name.into(),
