@@ -41,7 +41,8 @@ use pump::within;
 use topology::{Bound, Names, Plan, Queues};
 use wire::{Stamp, short};
 
-pub use link::Address;
+pub use link::{Address, connect};
+pub use topology::code;
 
 /// The stamp of a message that is new.
 const FIRST: Stamp = Stamp { attempt: 1, due: None, rounds: 0 };

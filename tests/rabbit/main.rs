@@ -19,4 +19,5 @@ mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
 mod receiver;
+mod source;
 mod whole;

@@ -105,7 +105,7 @@ async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stop
 }
 
 /// `dari run` as a process.
-fn spawn(dir: &Path) -> Child {
+pub fn spawn(dir: &Path) -> Child {
     let out = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_dari"))
         .args(["run", "dari.yaml"])

@@ -168,7 +168,11 @@ impl Keeper {
     }
 }
 
-async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
+/// Connects once, for as long as that takes: `role` is what RabbitMQ's lists call the connection.
+///
+/// # Errors
+/// Why not, in words without the password.
+pub async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
     // Without the parser's words: they may quote the password.
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| "the URL is not an AMQP one".to_owned())?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
