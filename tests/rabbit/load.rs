@@ -93,9 +93,18 @@ impl Running {
 
     /// With a whole config.
     pub async fn with(text: &str, receiver: Receiver) -> Self {
+        Self::run(text, receiver, &Options::default()).await
+    }
+
+    /// The same as a dry run.
+    pub async fn dry(text: &str, receiver: Receiver) -> Self {
+        Self::run(text, receiver, &Options { dry_run: true }).await
+    }
+
+    async fn run(text: &str, receiver: Receiver, options: &Options) -> Self {
         let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system(rand::random()));
         let config = load(dir.path(), text, &clock);
-        let bridge = Bridge::build(config, clock, &Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+        let bridge = Bridge::build(config, clock, options).await.unwrap_or_else(|e| panic!("{e}"));
         let (url, operator, stop) =
             (format!("http://{}", bridge.hooks_address()), bridge.operator(), CancellationToken::new());
         let until = stop.clone();

@@ -36,7 +36,7 @@ struct Rules {
 }
 
 /// Carries TCP connections to one address.
-struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     line: Arc<Line>,
 }
@@ -52,7 +52,7 @@ struct Line {
 
 impl Proxy {
     /// In front of the RabbitMQ of a URL.
-    async fn before(url: &str) -> Self {
+    pub async fn before(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = Arc::new(Line {
@@ -78,8 +78,14 @@ impl Proxy {
     }
 
     /// The URL of what is behind it, through it.
-    fn url(&self, url: &str) -> String {
+    pub fn url(&self, url: &str) -> String {
         url.replace(place(url), &self.address.to_string())
+    }
+
+    /// From now on new connections are accepted, and nothing else; those that there are end.
+    pub fn silence(&self) {
+        self.rule(|rules| rules.silent = true);
+        self.cut();
     }
 
     fn rule(&self, change: impl FnOnce(&mut Rules)) {
@@ -258,9 +264,8 @@ async fn p1_p2_a_peer_that_accepts_and_says_nothing_is_left_and_not_besieged() {
     let server = node::server().await;
     let proxy = Proxy::before(&server.url).await;
     let (bridge, load) = behind(&proxy, &server.url).await;
-    proxy.rule(|rules| rules.silent = true);
     let before = proxy.accepted();
-    proxy.cut();
+    proxy.silence();
     load.more(40).await;
     until("the silent peer is given up", || proxy.accepted() >= before + 4).await;
     assert!(proxy.open() <= 4, "one attempt at a time: {} are open", proxy.open());

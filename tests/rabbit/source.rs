@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::keeping::ready;
 use crate::load::{PATIENCE, Running, repeated, until};
 use crate::node;
+use crate::proxy::Proxy;
 use crate::receiver::Receiver;
 use crate::whole::spawn;
 
@@ -368,6 +369,53 @@ async fn credentials_that_are_refused_suspend_the_source() {
     assert!(!why.contains("wrong-password"), "{why}");
     assert_eq!(source.path, None, "it is no webhook");
     bridge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_what_cannot_be_made_durable_stays_in_its_queue() {
+    let server = node::server().await;
+    let program = Program::new(&server.url).await;
+    let proxy = Proxy::before(&server.url).await;
+    let receiver = Receiver::ok().await;
+    // A spool without room, before a broker that goes away.
+    let broker =
+        format!("broker: {{ url: \"{}\", prefix: {} }}\nspool: {{ max: 1B }}", proxy.url(&server.url), node::prefix());
+    let text = config(&broker, &from(&server.url, &program.queue, ""), "127.0.0.1:0", &receiver.url);
+    let bridge = Running::with(&text, receiver).await;
+    program.order(1).await;
+    bridge.receiver.reach(1).await;
+    proxy.silence();
+    for n in 2..12 {
+        program.order(n).await;
+    }
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !bridge.operator.broker.spooled().is_some_and(|spool| spool.refusing) {
+        assert!(tokio::time::Instant::now() < deadline, "it was not tried");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bridge.end().await;
+    left(&server.url, &program.queue, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_takes_nothing() {
+    let server = node::server().await;
+    let program = Program::new(&server.url).await;
+    for n in 0..5 {
+        program.order(n).await;
+    }
+    let receiver = Receiver::ok().await;
+    let text = config("", &from(&server.url, &program.queue, ""), "127.0.0.1:0", &receiver.url);
+    let bridge = Running::dry(&text, receiver).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while bridge.operator.journal.events(EventFilter::default()).await.unwrap().len() < 5 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing was shown");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let count = bridge.receiver.count();
+    bridge.end().await;
+    assert_eq!(count, 0, "nothing is sent");
+    left(&server.url, &program.queue, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
