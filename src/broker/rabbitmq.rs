@@ -15,6 +15,7 @@ mod publisher;
 mod pump;
 mod topology;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;

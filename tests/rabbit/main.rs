@@ -10,6 +10,7 @@ mod common;
 #[path = "../storage/suite.rs"]
 mod suite;
 
+mod cluster;
 mod conform;
 mod faults;
 mod keeping;
@@ -20,4 +21,5 @@ mod proxy;
 #[path = "../bridge/receiver.rs"]
 mod receiver;
 mod source;
+mod tls;
 mod whole;

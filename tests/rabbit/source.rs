@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dari::clock::Clock;
+use dari::connectors::client::Client;
 use dari::outcome::Scope;
 use dari::store::journal::{EventFilter, Refused};
 use lapin::options::{
@@ -395,6 +397,29 @@ async fn p1_what_cannot_be_made_durable_stays_in_its_queue() {
     }
     bridge.end().await;
     left(&server.url, &program.queue, 10).await;
+}
+
+#[test]
+fn what_is_wrong_with_its_keys_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, clock) = (Client::new().unwrap(), Clock::system(1));
+    let check = |source: &str| {
+        let file = dir.path().join("dari.yaml");
+        std::fs::write(&file, config("", source, "127.0.0.1:0", "http://127.0.0.1:1")).unwrap();
+        let faults =
+            dari::config::load(&file, &|_| None, &client, &clock).map(drop).map_err(|faults| faults.to_string());
+        faults.map_err(|faults| faults.replace(&dir.path().display().to_string(), "DIR"))
+    };
+    let faults = check(r#"url: "http://x", queue: "", client_cert: c.pem, ca_file: ca.pem"#).unwrap_err();
+    insta::assert_snapshot!(faults, @r"
+    DIR/dari.yaml:7:15: `client_cert` and `client_key` go together
+    DIR/dari.yaml:7:22: expected an AMQP URL, as `amqp://user:${PASSWORD}@host:5672/vhost`
+    DIR/dari.yaml:7:41: `queue`: expected 1 to 255 bytes
+    DIR/dari.yaml:7:58: `client_cert`: cannot read DIR/c.pem: No such file or directory (os error 2)
+    DIR/dari.yaml:7:74: `ca_file`: cannot read DIR/ca.pem: No such file or directory (os error 2)
+    ");
+    std::fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----").unwrap();
+    assert_eq!(check(r#"url: ["amqps://a", "amqps://b"], queue: q, ca_file: ca.pem, declare: {}"#), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
