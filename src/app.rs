@@ -23,7 +23,7 @@ use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
-use crate::connectors::{Hook, Poller, SourceRole};
+use crate::connectors::{Hook, Poller, SourceRole, Stream};
 use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, refill, worker};
@@ -35,6 +35,7 @@ use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
+use crate::stream::StreamLoop;
 
 mod connect;
 mod housekeeping;
@@ -240,6 +241,7 @@ pub struct Bridge {
     intake: Arc<Intake>,
     gates: plans::Gates,
     pollers: Vec<Polled>,
+    streams: Vec<StreamLoop>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
     socket: Option<UnixListener>,
@@ -257,6 +259,7 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
+        let mut streams = Vec::new();
         let gates = plans::gates(&config);
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
@@ -274,6 +277,10 @@ impl Bridge {
                 SourceRole::Poller(poller) => {
                     let (source, account) = (source.name.clone(), source.account.clone());
                     pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
+                }
+                SourceRole::Stream(stream) => {
+                    let (source, account) = (source.name.clone(), source.account.clone());
+                    streams.push(receiving((source, account), stream, &parts, &clock, options.dry_run));
                 }
             }
         }
@@ -307,7 +314,7 @@ impl Bridge {
         };
         let hooks = bind(config.listen.hooks).await?;
         let socket = socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -340,7 +347,7 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
+        let Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket } = self;
         for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
             tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
@@ -356,6 +363,10 @@ impl Bridge {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
+        }
+        for stream in streams {
+            let until = tasks.until.clone();
+            tasks.start("stream", stream.run(until));
         }
         serve_api(&mut tasks, &config, &operator, (admin, socket));
         let public = public_router(Arc::clone(&intake), operator);
@@ -458,6 +469,25 @@ impl Polled {
             clock,
             wake: self.wake,
         }
+    }
+}
+
+fn receiving(
+    (source, account): (String, Option<String>),
+    stream: Box<dyn Stream>,
+    parts: &Parts,
+    clock: &Clock,
+    dry_run: bool,
+) -> StreamLoop {
+    StreamLoop {
+        source,
+        account,
+        stream,
+        broker: Arc::clone(&parts.broker),
+        journal: parts.journal.clone(),
+        halts: Arc::clone(&parts.halts),
+        clock: clock.clone(),
+        dry_run,
     }
 }
 

@@ -90,7 +90,11 @@ pub struct RefusedFilter {
 
 async fn refused(State(op): Op, Query(filter): Query<RefusedFilter>) -> Answer {
     let limit = if filter.limit == 0 { 50 } else { filter.limit };
-    json(op.journal.refused(filter.source.as_deref(), limit).await?)
+    let mut found = op.journal.refused(filter.source.as_deref(), limit).await?;
+    for refused in &mut found {
+        op.redactor.refused(refused);
+    }
+    json(found)
 }
 
 /// Whose journey.

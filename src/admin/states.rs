@@ -95,13 +95,12 @@ impl Operator {
         for source in &self.config.sources {
             let cursor = self.store.cursor(&source.name).await?;
             let last_poll = self.journal.polled(&source.name, 1).await?.into_iter().next();
-            let polls = source.polls();
             let account = source.account.as_deref().unwrap_or_default();
             views.push(SourceView {
                 name: source.name.clone(),
                 kind: source.kind.name.to_owned(),
                 enabled: source.enabled,
-                path: (!polls).then(|| format!("/hooks/{}", source.name)),
+                path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),

@@ -17,6 +17,7 @@ mod register;
 mod topology;
 mod vigil;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,8 @@ use register::Register;
 use topology::{Names, Plan, Queues};
 use wire::{Stamp, short};
 
-pub use link::Address;
+pub use link::{Address, connect};
+pub use topology::code;
 
 /// The stamp of a message that is new.
 const FIRST: Stamp = Stamp { attempt: 1, due: None, rounds: 0 };
