@@ -58,6 +58,7 @@ impl MemoryBroker {
     }
 
     /// The same broker as another process sees it.
+    #[allow(dead_code, reason = "only histories have several processes")]
     pub fn beside(&self, weather: Arc<dyn Weather>) -> Self {
         Self { weather, ..self.clone() }
     }

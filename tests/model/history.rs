@@ -194,10 +194,13 @@ async fn act(world: &World, process: &Process, operator: &dari::admin::Operator)
         let effect = world.vendor.books().effect_of(&dari::deliver::webhook_id(&letter.delivery.route, &letter.event));
         let id = held.id;
         world.log(format!("{process:?}: a person decides on {}/{}: {effect:?}", letter.delivery.route, letter.event.id));
-        match effect {
-            Some(record) => operator.mark_delivered(id, Some(record)).await.map_err(|e| e.to_string())?,
-            None => operator.mark_again(id).await.map_err(|e| e.to_string())?,
+        let done = match effect {
+            Some(record) => operator.mark_delivered(id, Some(record)).await,
+            None => operator.mark_again(id).await,
         };
+        if let Err(why) = done {
+            world.log(format!("a person could not: {why}"));
+        }
     }
     Ok(())
 }

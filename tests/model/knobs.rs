@@ -81,7 +81,7 @@ impl Knobs {
         let mut knobs = Self {
             seed,
             dice: seed,
-            events: one_of(&[3, 6, 10, 20, 40]),
+            events: one_of(&[2, 3, 5, 8, 12, 25]),
             subjects: one_of(&[1, 1, 2, 3, 6]),
             span: one_of(&[1, 10, 60, 300]),
             duplicates: one_of(&[0, 100, 400]),

@@ -194,6 +194,7 @@ impl Life {
             clock: clock.clone(),
             halts: Arc::new(halts),
             redactor: Arc::new(Redactor::default()),
+            metrics: Arc::new(dari::metrics::Metrics::new(Vec::new())),
             dry_run: false,
         });
         let operator = Arc::new(Operator {
@@ -205,6 +206,8 @@ impl Life {
             clock,
             redactor: Arc::clone(&services.redactor),
             pulse: dari::admin::Pulse::default(),
+            metrics: Arc::clone(&services.metrics),
+            settling: dari::admin::Settling::new(true),
             pollers: std::collections::HashMap::new(),
         });
         let (stop, mut workers) = (CancellationToken::new(), JoinSet::new());

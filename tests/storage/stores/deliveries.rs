@@ -309,6 +309,18 @@ pub async fn p6_a_held_delivery_is_marked_as_delivered(rig: Rig) {
     assert_eq!(rig.standing(&later).await.link, Some(linked("r-9", later.event.received)));
 }
 
+pub async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig: Rig) {
+    let case = rig.case("1", "k");
+    let id = rig.bury(&case, DeadClass::Held).await;
+    // Tried again, and delivered; the process ended before it could take the letter away.
+    assert!(rig.store.retry_held(id, rig.now()).await.expect("asked"));
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_some(), "it is under way");
+    rig.done(&case).await;
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_none());
+}
+
 pub async fn only_what_is_held_can_be_marked(rig: Rig) {
     let case = rig.case("1", "k");
     let id = rig.bury(&case, DeadClass::Payload).await;

@@ -163,3 +163,8 @@ async fn a_forgotten_route_knows_nothing() {
 async fn p3_a_delivery_received_again_keeps_its_place_in_line() {
     deliveries::p3_a_delivery_received_again_keeps_its_place_in_line(rig()).await;
 }
+
+#[tokio::test]
+async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked() {
+    deliveries::p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig()).await;
+}
