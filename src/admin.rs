@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connectors::Poller;
 use crate::deliver::halts::Halts;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
@@ -58,6 +59,10 @@ pub struct Operator {
     pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
+    /// Who reads the past of a source that is polled; empty where none runs.
+    pub pasts: HashMap<String, Arc<dyn Poller>>,
+    /// Held while a replay takes a step: two at once would take the same one.
+    pub replaying: tokio::sync::Mutex<()>,
 }
 
 /// Why an operator's wish was not done.

@@ -229,6 +229,8 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         metrics: Arc::clone(&parts.metrics),
         settling: parts.settling.clone(),
         pollers,
+        pasts: HashMap::new(),
+        replaying: tokio::sync::Mutex::default(),
     }
 }
 
@@ -276,6 +278,7 @@ impl Bridge {
                 }
                 SourceRole::Poller(poller) => {
                     let (source, account) = (source.name.clone(), source.account.clone());
+                    let poller = Arc::from(poller);
                     pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
                 }
                 SourceRole::Stream(stream) => {
@@ -307,7 +310,9 @@ impl Bridge {
             Arc::clone(&parts.metrics),
         ));
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
-        let operator = Arc::new(operator(&config, &parts, clock, wakes));
+        let mut operator = operator(&config, &parts, clock, wakes);
+        operator.pasts = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.poller))).collect();
+        let operator = Arc::new(operator);
         let admin = match &config.listen.admin {
             Some(admin) => Some(bind(admin.address).await?),
             None => None,
@@ -450,7 +455,7 @@ fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
 struct Polled {
     source: String,
     account: Option<String>,
-    poller: Box<dyn Poller>,
+    poller: Arc<dyn Poller>,
     wake: Arc<Notify>,
 }
 

@@ -19,6 +19,7 @@ mod load;
 mod moving;
 mod node;
 mod orphans;
+mod prove;
 mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
