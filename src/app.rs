@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
-use crate::deliver::gate::Gate;
+use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, worker};
 use crate::intake::{self, Intake};
@@ -45,6 +45,8 @@ mod spooled;
 pub use observe::{Observed, Seen};
 pub use spooled::forward;
 
+/// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
+const OWNER: &str = "file";
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -260,7 +262,8 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
-        let gates = plans::gates(&config);
+        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
+        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
             let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
@@ -344,6 +347,8 @@ impl Bridge {
         tasks.start("historian", historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+        tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
@@ -361,6 +366,11 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        for gate in gates.values() {
+            if let Err(error) = gate.leave().await {
+                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+            }
+        }
         historian::finish(&*parts.broker, &*parts.journal).await;
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
@@ -414,8 +424,7 @@ struct Polled {
 impl Polled {
     fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
         PollLoop {
-            // The store's file is this process's alone: a restart takes its own lease over at once.
-            owner: "file".to_owned(),
+            owner: OWNER.to_owned(),
             source: self.source,
             account: self.account,
             poller: self.poller,
