@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole, Stream};
-use crate::deliver::gate::Gate;
+use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
@@ -49,6 +49,8 @@ mod spooled;
 pub use observe::{Observed, Seen};
 pub use spooled::forward;
 
+/// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
+const OWNER: &str = "file";
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -260,7 +262,8 @@ impl Bridge {
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         let mut streams = Vec::new();
-        let gates = plans::gates(&config);
+        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
+        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
             let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
@@ -359,6 +362,8 @@ impl Bridge {
         settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+        tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
@@ -380,6 +385,11 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        for gate in gates.values() {
+            if let Err(error) = gate.leave().await {
+                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+            }
+        }
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;
         }
@@ -457,8 +467,7 @@ struct Polled {
 impl Polled {
     fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
         PollLoop {
-            // The store's file is this process's alone: a restart takes its own lease over at once.
-            owner: "file".to_owned(),
+            owner: OWNER.to_owned(),
             source: self.source,
             account: self.account,
             poller: self.poller,
