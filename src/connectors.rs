@@ -193,6 +193,7 @@ mod registrar;
 pub mod sandbox;
 pub mod signature;
 mod sinks;
+pub mod snapshot;
 pub mod tokens;
 pub mod verify;
 
