@@ -9,6 +9,7 @@ use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
 use crate::deliver::gate::{charge, month_turns};
 use crate::outcome::Scope;
+use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{DeadClass, DeadFilter, StoredDead};
 
@@ -102,6 +103,7 @@ impl Operator {
                 path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
+                asks: if polls { guard::asked(&*self.store, &source.name).await? } else { None },
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
             });
         }
@@ -184,6 +186,24 @@ impl Operator {
         };
         wake.notify_one();
         Ok(Done { done: format!("source {name} is polled now") })
+    }
+
+    /// Lets a source delete what it stopped at, once, and polls it now.
+    ///
+    /// # Errors
+    /// No such source, or it asks nothing; the store.
+    pub async fn confirm(&self, name: &str) -> Result<Done> {
+        self.check_name(Scope::Source, name)?;
+        let Some(Asked { deleted, known }) = guard::confirm(&*self.store, name).await? else {
+            return Err(OperatorError::Refused(format!("source {name} asks nothing")));
+        };
+        self.halts.resume(Scope::Source, name).await?;
+        if let Some(wake) = self.pollers.get(name) {
+            wake.notify_one();
+        }
+        Ok(Done {
+            done: format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once"),
+        })
     }
 
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
