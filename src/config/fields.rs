@@ -149,7 +149,7 @@ pub(super) static SINK: &[Field] = &[
     field(
         "find",
         Kind::Any,
-        Need::NotYet("what is in doubt is held or retried, by `on_doubt`"),
+        Need::NotYet("this sink knows itself whether it can be asked; only an `http` one is told how"),
         "How to ask whether a call took effect.",
     ),
 ];
@@ -210,9 +210,9 @@ pub(super) static ROUTE: &[Field] = &[
     field("retry", Kind::Object(RETRY), Need::Optional, "The schedule of retries."),
     field(
         "on_doubt",
-        Kind::Choice(&["hold", "retry"]),
+        Kind::Choice(&["find", "hold", "retry"]),
         Need::Optional,
-        "What to do when it is unknown whether a call took effect: hold it for a person, or retry it.",
+        "What to do when it is unknown whether a call took effect: ask the sink, hold it for a person, or retry it.",
     ),
     WAS,
     ENABLED,

@@ -38,6 +38,7 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0001_start.sql"),
     include_str!("sqlite/migrations/0002_queue.sql"),
     include_str!("sqlite/migrations/0003_snapshot.sql"),
+    include_str!("sqlite/migrations/0004_doubt.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.

@@ -5,6 +5,7 @@
 mod binary;
 mod bridge;
 mod changes;
+mod doubt;
 mod operator;
 mod order;
 mod receiver;

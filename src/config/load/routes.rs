@@ -80,6 +80,7 @@ impl Loader<'_> {
             Some(key)
         });
         let types = self.types(route.get("types"));
+        let on_doubt = self.on_doubt(&route, to);
         let retry = self.retry(&route);
         if self.count() > before {
             return None;
@@ -98,7 +99,7 @@ impl Loader<'_> {
             to: to.to_owned(),
             key: record_key,
             cases,
-            on_doubt: route.text("on_doubt").map(|word| if word == "hold" { OnDoubt::Hold } else { OnDoubt::Retry }),
+            on_doubt,
             retry,
             was: route.text("was").map(str::to_owned),
             enabled: route.flag("enabled"),
@@ -319,6 +320,22 @@ impl Loader<'_> {
                 self.checker.inside.push(fault);
             }
         }
+    }
+
+    fn on_doubt(&mut self, route: &Settings<'_>, to: &str) -> Option<OnDoubt> {
+        let node = route.get("on_doubt")?;
+        Some(match node.text()? {
+            "hold" => OnDoubt::Hold,
+            "retry" => OnDoubt::Retry,
+            _ => {
+                // A sink that can be asked is, unless its route says otherwise.
+                if self.built.get(to).is_some_and(|sink| sink.on_doubt(Verb::Create) != OnDoubt::Find) {
+                    let message = format!("`on_doubt: find`: `{to}` cannot be asked; expected `hold` or `retry`");
+                    self.checker.fault(node, message);
+                }
+                OnDoubt::Find
+            }
+        })
     }
 
     fn retry(&mut self, route: &Settings<'_>) -> RetryConfig {
