@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::AppError;
-use crate::config::Config;
+use crate::config::{Config, RouteConfig};
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::Gate;
+use crate::deliver::lookups::{Cache, LookupPart};
 use crate::deliver::{Destination, Plan, Services};
 
 /// The gates of all accounts by name: whoever calls an account goes through the same one.
@@ -41,9 +42,29 @@ pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> 
         destinations.insert(sink.name.as_str(), Arc::new(destination));
     }
     let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
-    let plans = routes.filter_map(|(index, route)| {
-        let to = Arc::clone(destinations.get(route.to.as_str())?);
-        Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
-    });
-    Ok(plans.collect())
+    let mut plans = Vec::new();
+    for (index, route) in routes {
+        let Some(to) = destinations.get(route.to.as_str()).map(Arc::clone) else { continue };
+        let lookups = lookups(route, services, gates)?;
+        plans.push(Plan { index, to, config: Arc::clone(config), lookups, mapping_errors: AtomicU32::new(0) });
+    }
+    Ok(plans)
+}
+
+fn lookups(route: &RouteConfig, services: &Services, gates: &Gates) -> Result<Vec<LookupPart>, AppError> {
+    let mut parts = Vec::new();
+    for lookup in &route.lookups {
+        let name = format!("{}: lookup.{}", route.name, lookup.name);
+        let built = services.config.build_lookup(lookup, &services.client, &services.clock);
+        let gate = gates.get(&lookup.account).map(Arc::clone);
+        match (built, gate) {
+            (Ok(lookup_part), Some(gate)) => {
+                parts.push(LookupPart { lookup: lookup_part, gate, cache: Cache::new(lookup.cache) });
+            }
+            (Err(faults), _) => return Err(AppError::Build { name, faults }),
+            // Every account and every sink that is its own has a gate.
+            (Ok(_), None) => return Err(AppError::Build { name, faults: Vec::new() }),
+        }
+    }
+    Ok(parts)
 }

@@ -28,15 +28,18 @@ use crate::connectors::client::SendError;
 use crate::connectors::{Call, OnDoubt, Operation};
 use crate::event::{Collapse, Event};
 use crate::outcome::{Outcome, Scope, Verb};
-use crate::route::{self, RenderedOperation};
+use crate::route::{self, Looked, RenderedOperation};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
     Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
     Question, Settlement, Standing, Suspension,
 };
+use crate::template::Context;
 
 mod ask;
 mod doubt;
+mod lookup;
+mod matching;
 mod settle;
 
 /// How long a repetition of a body that has neither id nor subject is known.
@@ -148,7 +151,9 @@ impl Attempt {
             return self.unmappable(&standing, why.clone()).await;
         }
         let verb = self.verb(&standing).await?;
-        let prepared = self.prepared(verb, &standing).await?;
+        let looked = self.look_up(verb, &standing).await?;
+        let verb = self.matched_verb(verb, &looked, &mut standing).await?;
+        let prepared = self.prepared(verb, &standing, &looked).await?;
         if self.services.dry_run {
             return self.show(verb, &prepared.call).await;
         }
@@ -213,8 +218,8 @@ impl Attempt {
     }
 
     /// Renders and checks the call; or the delivery ends here as one that can never succeed.
-    async fn prepared(&self, verb: Verb, standing: &Standing) -> Early<Prepared> {
-        match self.prepare(verb, standing) {
+    async fn prepared(&self, verb: Verb, standing: &Standing, looked: &Looked) -> Early<Prepared> {
+        match self.prepare(verb, standing, looked) {
             Ok(prepared) => {
                 self.plan.mapping_errors.store(0, Ordering::Relaxed);
                 Ok(prepared)
@@ -239,12 +244,18 @@ impl Attempt {
         Err(Flow::Done)
     }
 
-    fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Prepared, String> {
-        let (event, link) = (self.event(), standing.link.as_ref());
-        let context = route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), link);
+    fn context(&self, standing: &Standing, looked: &Looked) -> Context {
+        let (tables, link) = (Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let mut context = route::context(self.plan.route(), self.event(), tables, link);
+        looked.put(&mut context);
+        context
+    }
+
+    fn prepare(&self, verb: Verb, standing: &Standing, looked: &Looked) -> Result<Prepared, String> {
+        let context = self.context(standing, looked);
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let call = self.plan.to.sink.prepare(&self.operation(verb, &rendered, link))?;
+            .map_err(|errors| route::in_words(&errors))?;
+        let call = self.plan.to.sink.prepare(&self.operation(verb, &rendered, standing.link.as_ref()))?;
         Ok(Prepared { rendered, call })
     }
 

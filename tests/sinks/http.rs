@@ -255,8 +255,8 @@ async fn a_config_that_cannot_work_is_told() {
     dari.yaml:3:85: the header `host` is set by Dari
     dari.yaml:3:50: `auth`: expected a mapping with exactly one key, `bearer`, `basic` or `header`, found a mapping
     dari.yaml:3:60: unexpected end of input, expected expression
-    dari.yaml:3:59: a path starts with one `/`: the host is the sink's, and never data
-    dari.yaml:3:86: there is no `itme` here; there are item
+    dari.yaml:3:58: a path starts with one `/`: the host is the sink's, and never data
+    dari.yaml:3:84: there is no `itme` here; there are item
     dari.yaml:3:50: `id` is missing in `find`; expected a template as text
     "#);
 }
@@ -316,7 +316,14 @@ async fn a_receiver_that_does_not_say_is_not_taken_for_a_no() {
         let outcome = world.asked(&**sink, &op, world.clock.now()).await.unwrap_err();
         told.push(format!("{}: {}", outcome.name(), outcome.why().unwrap_or_default()));
     }
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n").replace('\u{fffd}', "?"), @r#"
+    retry: HTTP 500: internal server error
+    retry: HTTP 429: too many requests
+    retry: the answer is neither a record nor a list of them: HTTP 200: <html><body>? proxy status: fine
+    retry: `items`: body.items is missing in `body.items`: HTTP 200: <html><body>? proxy status: fine
+    reject: HTTP 400: {"error":"no webhook-id"}
+    reject: `find.id`: item.nummer is missing in `item.nummer`: HTTP 200: {"items":[{"no":"1"}]}
+    "#);
 }
 
 #[tokio::test]
