@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
-//! delivery through its commits: intent, call, outcome, ack. [`lookups`] keeps what was
+//! delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls together that go as one. [`lookups`] keeps what was
 //! read for it. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
@@ -26,6 +26,7 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod attempt;
+pub mod batch;
 pub mod breaker;
 pub mod gate;
 pub mod halts;
@@ -68,6 +69,8 @@ pub struct Destination {
     pub gate: Arc<gate::Gate>,
     /// Whether it has failed too often in a row.
     pub breaker: breaker::Breaker,
+    /// Brings calls together, where one may carry several.
+    pub batcher: Option<Arc<batch::Batcher>>,
 }
 
 /// A route and where it leads.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::AppError;
 use crate::config::{Config, RouteConfig};
+use crate::deliver::batch::Batcher;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::Gate;
 use crate::deliver::lookups::{Cache, LookupPart};
@@ -32,10 +33,12 @@ pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> 
             .build_sink(sink, &services.client, &services.clock)
             .map_err(|faults| AppError::Build { name: sink.name.clone(), faults })?;
         let Some(gate) = gates.get(&sink.account) else { continue };
+        let batcher = Some(built.batch()).filter(|most| *most > 1).map(|most| Arc::new(Batcher::new(most)));
         let destination = Destination {
             name: sink.name.clone(),
             kind: sink.kind,
             sink: Arc::from(built),
+            batcher,
             gate: Arc::clone(gate),
             breaker: Breaker::default(),
         };

@@ -115,14 +115,16 @@ pub trait Sink: Send + Sync {
         1
     }
 
-    /// One call that does what these do; `None` if they do not go together. At least two, at most [`Sink::batch`].
+    /// One call that does what these do; `None` if they do not go together. At least two, at most [`Sink::batch`], all of
+    /// which went together with the first one by one. It is one call of the account's, and charged once.
     fn merge(&self, calls: &[&Call]) -> Option<Call> {
         let _ = calls;
         None
     }
 
-    /// The outcome of each of the merged calls, in their order; `None` if the answer does not tell them apart: then each
-    /// is sent alone, which only a call that certainly did nothing allows.
+    /// The outcome of each of the merged calls, in their order; `None` if the answer does not tell them apart. Then
+    /// [`Sink::classify`] says what the whole came to: [`Outcome::Reject`] that certainly nothing was done, so that each is
+    /// sent alone; after [`Outcome::Delivered`] each is in doubt; anything else is what each came to.
     fn split(&self, merged: &Call, calls: &[&Call], answer: &Answer) -> Option<Vec<Outcome>> {
         let (_, _, _) = (merged, calls, answer);
         None

@@ -25,7 +25,8 @@ use super::{Plan, Services, excerpt, schedule, webhook_id};
 use crate::broker::Message;
 use crate::config::{Action, CaseConfig};
 use crate::connectors::client::SendError;
-use crate::connectors::{Call, OnDoubt, Operation};
+use crate::connectors::{Answer, Call, OnDoubt, Operation};
+use crate::deliver::batch::Sent;
 use crate::event::{Collapse, Event};
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::route::{self, Looked, RenderedOperation};
@@ -41,6 +42,7 @@ mod doubt;
 mod lookup;
 mod matching;
 mod settle;
+mod together;
 
 /// How long a repetition of a body that has neither id nor subject is known.
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -272,10 +274,14 @@ impl Attempt {
 
     /// Permit, intent, call: the outcome of an attempt that was made.
     async fn perform(&self, verb: Verb, call: &Call, standing: &Standing) -> Early<Made> {
+        if let Some(batcher) = &self.plan.to.batcher {
+            return self.go_together(batcher, verb, call, standing).await;
+        }
         let _permit = self.permit(&self.plan.to.gate).await?;
         self.admit()?;
-        let (charge, since) = match self.begin(verb, standing).await {
-            Ok(begun) => begun,
+        let charge = self.plan.to.gate.charge(self.services.clock.now());
+        let since = match self.begin(verb, standing, Some(charge.clone())).await {
+            Ok(since) => since,
             Err(flow) => {
                 self.admission_ends(None);
                 return Err(flow);
@@ -283,32 +289,21 @@ impl Attempt {
         };
         self.matched(standing);
         let started = tokio::time::Instant::now();
-        let sent = self.plan.to.sink.send(&self.services.client, call).await;
-        let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
-        let unsent = matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_)));
-        let (outcome, message) = match sent {
-            Ok(answer) => (self.plan.to.sink.classify(call, &answer), excerpt(answer.status, &answer.body)),
-            Err(SendError::NoAnswer(why)) if !call.idempotent => {
-                (Outcome::Unknown { why: format!("no answer: {why}") }, String::new())
-            }
-            Err(SendError::Refused(why)) => {
-                (Outcome::Suspend { what: Scope::Account, why, until: None }, String::new())
-            }
-            Err(error) => (Outcome::retry(error.to_string()), String::new()),
-        };
-        self.admission_ends(went(&outcome));
+        let sent = self.came(call, self.plan.to.sink.send(&self.services.client, call).await);
+        self.admission_ends(went(&sent.outcome));
+        self.tell(call, &sent, started);
+        let refund = sent.unsent.then_some(charge);
+        Ok(Made { outcome: sent.outcome, since, refund })
+    }
+
+    /// Tells the log and the journal what a call came to.
+    fn tell(&self, call: &Call, sent: &Sent, started: tokio::time::Instant) {
+        let (attempt, status, outcome) = (self.job.message.attempt, sent.status, sent.outcome.name());
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let said = self.masked(&outcome.why().map_or(message, str::to_owned));
-        tracing::info!(attempt = self.job.message.attempt, outcome = outcome.name(), status, took_ms, "{said}");
-        self.journal(Step::Attempt {
-            attempt: self.job.message.attempt,
-            call: call.shown.clone(),
-            status,
-            outcome: outcome.name().into(),
-            message: said,
-            took_ms,
-        });
-        Ok(Made { outcome, since, refund: unsent.then_some(charge) })
+        let message = self.masked(sent.outcome.why().unwrap_or(&sent.message));
+        tracing::info!(attempt, outcome, status, took_ms, "{message}");
+        let (call, outcome) = (call.shown.clone(), outcome.to_owned());
+        self.journal(Step::Attempt { attempt, call, status, outcome, message, took_ms });
     }
 
     /// Asks the sink's breaker; [`Attempt::admission_ends`] must follow.
@@ -340,12 +335,11 @@ impl Attempt {
         }
     }
 
-    /// Writes the intent: what the call is charged to, and since when a call is in doubt from now on.
-    async fn begin(&self, verb: Verb, standing: &Standing) -> Early<(Charge, Timestamp)> {
+    /// Writes the intent and charges the call: since when a call is in doubt from now on.
+    async fn begin(&self, verb: Verb, standing: &Standing, charge: Option<Charge>) -> Early<Timestamp> {
         let gate = &self.plan.to.gate;
         let now = self.services.clock.now();
         let event = self.event();
-        let charge = gate.charge(now);
         let since = in_doubt(standing).map_or(now, |doubt| doubt.since);
         let intent = Intent {
             delivery: self.key(),
@@ -358,10 +352,10 @@ impl Attempt {
             verb,
             since,
             expires: self.expires(now),
-            charge: Some(charge.clone()),
+            charge,
         };
         match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
-            Begun::Go => Ok((charge, since)),
+            Begun::Go => Ok(since),
             Begun::UsedUp { used } => self.used_up(gate, used).await,
         }
     }

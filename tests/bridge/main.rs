@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod asked;
+mod batches;
 mod binary;
 mod bridge;
 mod changes;
