@@ -44,6 +44,7 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0003_snapshot.sql"),
     include_str!("sqlite/migrations/0004_backlog.sql"),
     include_str!("sqlite/migrations/0005_accounts.sql"),
+    include_str!("sqlite/migrations/0006_doubt.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.

@@ -20,6 +20,11 @@ async fn nothing_is_known_of_what_was_never_seen() {
 }
 
 #[tokio::test]
+async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word() {
+    deliveries::a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(rig()).await;
+}
+
+#[tokio::test]
 async fn an_intent_is_open_until_it_is_settled() {
     deliveries::an_intent_is_open_until_it_is_settled(rig()).await;
 }
