@@ -427,7 +427,8 @@ pub trait Store: Send + Sync {
     /// Drops a dead letter and ends its delivery as `dropped` if it was held. False if there is none.
     async fn drop_dead(&self, id: i64) -> Result<bool>;
 
-    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
+    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none,
+    /// or it is being tried again; where that has ended, the letter goes.
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
     /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it

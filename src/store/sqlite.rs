@@ -12,6 +12,7 @@ mod permits;
 mod renames;
 mod schema;
 mod seed;
+mod simulated;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
 pub use seed::seed;
+pub use simulated::{Calm, Weather};
 
 use super::permits::{ShareAsk, TurnAsk};
 use super::{

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod keeping;
+mod simulated;
 mod sqlite;
 
 use std::any::Any;

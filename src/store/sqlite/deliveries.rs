@@ -32,6 +32,13 @@ pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standi
         (Some(route), Some(body)) => repeated(db, route, body, &question.delivery, question.now)?,
         _ => None,
     };
+    let question = match route {
+        Some(route) => {
+            let received = receipt(db, route, &delivery_key(&question.delivery), question.received)?;
+            &Question { received, ..question.clone() }
+        }
+        None => question,
+    };
     let (link, ahead) = match owner(db, &question.link.owner)? {
         Some(of) => (link(db, of, &question.link.key)?, ahead(db, of, route, question)?),
         None => (None, None),
@@ -51,6 +58,14 @@ fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> ru
     let sql = "SELECT state, attempt, first_retry, ending, due, verb, since, clock, process FROM ledger
                WHERE route = ?1 AND key = ?2 AND (state < 3 OR expires >= ?3)";
     db.prepare_cached(sql)?.query_row(params![route, key, micros(now)], read_entry).optional()
+}
+
+/// The receipt that a delivery counts by. The same event received again stands in the place of the first, or it would
+/// wait behind those that wait behind itself.
+fn receipt(db: &Connection, route: i64, key: &[u8; 16], received: Received) -> rusqlite::Result<Received> {
+    let sql = "SELECT clock, process FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
+    let first = db.prepare_cached(sql)?.query_row(params![route, key], codec::received).optional()?;
+    Ok(first.map_or(received, |first| first.min(received)))
 }
 
 pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
@@ -152,7 +167,7 @@ pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Resu
         delivery: &intent.delivery,
         body_key: intent.body_key.as_deref(),
         link: &intent.link,
-        received: intent.received,
+        received: receipt(db, route, &key, intent.received)?,
         expires: intent.expires,
     };
     let open = Progress::Open { verb: intent.verb };
@@ -197,13 +212,14 @@ pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusql
         delivery: &settlement.delivery,
         body_key: settlement.body_key.as_deref(),
         link: &settlement.link,
-        received: settlement.received,
+        received: receipt(db, route, &key, settlement.received)?,
         expires: settlement.expires,
     };
     line.write(db, &settlement.entry)?;
     line.write_alias(db, now)?;
     if let Some(link) = &settlement.new_link {
-        write_link(db, &settlement.link, link)?;
+        let received = if link.received == settlement.received { line.received } else { link.received };
+        write_link(db, &settlement.link, &Link { received, ..link.clone() })?;
     }
     if let Some(letter) = &settlement.dead {
         dead::write(db, route, &key, letter)?;
@@ -322,6 +338,12 @@ pub fn held_link(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<Op
     let Some((of, verb, number)) = found else { return Ok(None) };
     let link = link(db, number, &of.key)?;
     Ok(Some((of, verb, link)))
+}
+
+/// True if a delivery has not ended.
+pub fn is_unfinished(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
+    db.prepare_cached(sql)?.query_row(params![route, key], |row| row.get(0))
 }
 
 /// Sets the ledger's attempt.

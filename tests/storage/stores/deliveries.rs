@@ -184,6 +184,23 @@ pub async fn a_delivery_that_ends_without_an_attempt_is_known_by_its_body(rig: R
     assert_eq!(rig.standing(&second).await.repeats, Some(first.event.key()));
 }
 
+pub async fn p3_a_delivery_received_again_keeps_its_place_in_line(rig: Rig) {
+    let (first, second) = (rig.case("1", "link"), rig.case("2", "link"));
+    let again = rig.case("1", "link");
+    for case in [&first, &second, &again] {
+        rig.settle(rig.settlement(case, Progress::Waiting { due: rig.now() })).await;
+    }
+    assert_eq!(rig.standing(&first).await.ahead, None);
+    assert_eq!(rig.standing(&again).await.ahead, None, "it would wait behind the one that waits behind it");
+    let ahead = rig.standing(&second).await.ahead.expect("the first is not finished");
+    assert_eq!(ahead.event, first.event.key());
+    let mut settlement = rig.settlement(&again, done());
+    settlement.new_link = Some(linked("7", again.event.received));
+    rig.settle(settlement).await;
+    let link = rig.standing(&second).await.link.expect("it is linked");
+    assert_eq!(link.received, first.event.received, "or what came between would be older than it");
+}
+
 pub async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead(rig: Rig) {
     let (first, second, third) = (rig.case("1", "k"), rig.case("2", "k"), rig.case("3", "k"));
     let elsewhere = rig.case("4", "other");
@@ -309,6 +326,18 @@ pub async fn p6_a_held_delivery_is_marked_as_delivered(rig: Rig) {
     let id = rig.bury(&later, DeadClass::Held).await;
     assert!(rig.store.mark_delivered(id, None, rig.now()).await.expect("marked"));
     assert_eq!(rig.standing(&later).await.link, Some(linked("r-9", later.event.received)));
+}
+
+pub async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig: Rig) {
+    let case = rig.case("1", "k");
+    let id = rig.bury(&case, DeadClass::Held).await;
+    // Tried again, and delivered; the process ended before it could take the letter away.
+    assert!(rig.store.retry_held(id, rig.now()).await.expect("asked"));
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_some(), "it is under way");
+    rig.done(&case).await;
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_none());
 }
 
 pub async fn only_what_is_held_can_be_marked(rig: Rig) {

@@ -173,3 +173,13 @@ async fn a_held_delivery_is_made_ready_before_its_letter_goes() {
 async fn a_forgotten_route_knows_nothing() {
     keeping::a_forgotten_route_knows_nothing(rig()).await;
 }
+
+#[tokio::test]
+async fn p3_a_delivery_received_again_keeps_its_place_in_line() {
+    deliveries::p3_a_delivery_received_again_keeps_its_place_in_line(rig()).await;
+}
+
+#[tokio::test]
+async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked() {
+    deliveries::p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig()).await;
+}
