@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,19 +15,20 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operator, Pulse, api, serve};
+use crate::admin::{Operator, Pulse, Settling, api, serve};
 use crate::broker::embedded::Embedded;
-use crate::broker::rabbitmq::{Address, RabbitBroker};
+use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::spool::SpoolError;
 use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
-use crate::config::{BrokerConfig, Config};
+use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole, Stream};
 use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
-use crate::deliver::{Services, historian, worker};
+use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
+use crate::metrics::Metrics;
 use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
@@ -37,10 +37,12 @@ use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
 use crate::stream::StreamLoop;
 
+mod connect;
 mod housekeeping;
 mod names;
 mod observe;
 mod plans;
+mod settling;
 mod spooled;
 
 pub use observe::{Observed, Seen};
@@ -150,9 +152,13 @@ struct Parts {
     embedded: Embedded,
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
+    /// The same where it is RabbitMQ, without the spool before it.
+    rabbit: Option<Arc<RabbitBroker>>,
+    settling: Settling,
     journal: Arc<Observed>,
     halts: Arc<Halts>,
     redactor: Arc<Redactor>,
+    metrics: Arc<Metrics>,
 }
 
 /// Whom the files are opened for.
@@ -170,39 +176,16 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
-    let broker: Arc<dyn Broker> = match &config.broker {
-        Some(rabbit) => {
-            let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
-            if left > 0 {
-                return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
-            }
-            Arc::new(rabbitmq(rabbit, &store, clock).await?)
-        }
-        None => embedded.broker.clone(),
-    };
-    let journal = Arc::new(Observed::new(embedded.journal.clone()));
-    match whom {
-        For::Bridge => names::settle(config, &*store, &*broker).await?,
-        For::Operator => names::rename(config, &*store, &*broker).await?,
-    }
-    broker.declare(bindings(config)).await?;
+    let sources = config.sources.iter().map(|source| source.name.clone()).collect();
+    let metrics = Arc::new(Metrics::new(sources));
+    let journal = Arc::new(Observed::new(embedded.journal.clone(), Arc::clone(&metrics)));
+    let connected = connect::open(config, &embedded, clock, whom).await?;
+    let settling = connect::settle(config, &*store, &connected, whom).await?;
+    let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
-    Ok(Parts { embedded, store, broker, journal, halts, redactor })
-}
-
-async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|why| AppError::Unreadable { path: path.display().to_string(), why })
-    };
-    let ca = config.ca_file.as_deref().map(read).transpose()?;
-    let identity = match &config.identity {
-        Some((certificate, key)) => Some((read(certificate)?.into_bytes(), read(key)?.into())),
-        None => None,
-    };
-    let address = Address { urls: config.urls.clone(), ca, identity };
-    Ok(RabbitBroker::open(address, &config.prefix, Arc::clone(store), clock.clone()).await?)
+    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, redactor, metrics })
 }
 
 /// Every queue that the config asks for, and what it receives.
@@ -231,6 +214,8 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         clock,
         redactor: Arc::clone(&parts.redactor),
         pulse: Pulse::default(),
+        metrics: Arc::clone(&parts.metrics),
+        settling: parts.settling.clone(),
         pollers,
     }
 }
@@ -297,10 +282,18 @@ impl Bridge {
             clock: clock.clone(),
             halts: Arc::clone(&parts.halts),
             redactor: Arc::clone(&parts.redactor),
+            metrics: Arc::clone(&parts.metrics),
             dry_run: options.dry_run,
         });
         let limits = intake::Limits::default();
-        let intake = Arc::new(Intake::new(hooks, Arc::clone(&parts.broker), journal, clock.clone(), limits));
+        let intake = Arc::new(Intake::new(
+            hooks,
+            Arc::clone(&parts.broker),
+            journal,
+            clock.clone(),
+            limits,
+            Arc::clone(&parts.metrics),
+        ));
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {
@@ -345,10 +338,13 @@ impl Bridge {
         let Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket } = self;
         for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
-            tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
+            tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
         let until = tasks.until.clone();
-        tasks.start("historian", historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
+        tasks.later("historian", &parts, historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
+        let until = tasks.until.clone();
+        tasks.later("refill", &parts, refill::run(Arc::clone(&services), until));
+        settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
         for poller in pollers {
@@ -372,7 +368,9 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
-        historian::finish(&*parts.broker, &*parts.journal).await;
+        if parts.settling.is_over() {
+            historian::finish(&*parts.broker, &*parts.journal).await;
+        }
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
@@ -399,6 +397,16 @@ impl Tasks {
         });
     }
 
+    /// Starts a part that needs the queues, once they are declared.
+    fn later(&mut self, name: &'static str, parts: &Parts, part: impl Future<Output = ()> + Send + 'static) {
+        let (settling, until) = (parts.settling.clone(), self.until.clone());
+        self.start(name, async move {
+            if until.run_until_cancelled(settling.over()).await.is_some() {
+                part.await;
+            }
+        });
+    }
+
     /// Tells all to stop and waits, but not for ever.
     async fn finish(mut self) {
         self.until.cancel();
@@ -407,6 +415,18 @@ impl Tasks {
             self.set.shutdown().await;
         }
     }
+}
+
+/// Does at a broker that was away what a start does, once it is there.
+fn settle(tasks: &mut Tasks, parts: &Parts, config: &Arc<Config>) {
+    let Some(rabbit) = parts.rabbit.clone().filter(|_| !parts.settling.is_over()) else { return };
+    let (settling, config, store) = (parts.settling.clone(), Arc::clone(config), Arc::clone(&parts.store));
+    let until = tasks.until.clone();
+    tasks.start("settling", async move {
+        _ = until.run_until_cancelled(settling::run(&settling, &config, &*store, &rabbit)).await;
+        // A part that ends before it is told to is taken for broken.
+        until.cancelled().await;
+    });
 }
 
 fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {

@@ -41,6 +41,7 @@ pub mod connectors;
 pub mod deliver;
 pub mod event;
 pub mod intake;
+pub mod metrics;
 pub mod outcome;
 pub mod poll;
 pub mod problem;

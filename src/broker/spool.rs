@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::lost::Lost;
 use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result, Waiting};
 use crate::clock::Clock;
 use crate::event::{Event, Received};
@@ -274,6 +275,22 @@ impl Broker for Spool {
 
     async fn depths(&self) -> Result<Vec<Depth>> {
         self.inner.depths().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    async fn lost(&self) -> Lost {
+        self.inner.lost().await
+    }
+
+    async fn refilled(&self, lost: &Lost) -> Result<()> {
+        self.inner.refilled(lost).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {

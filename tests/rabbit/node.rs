@@ -180,6 +180,11 @@ impl Node {
         }
     }
 
+    /// Takes all that a killed server had away.
+    pub fn wipe(&self) {
+        std::fs::remove_dir_all(self.path("mnesia")).unwrap();
+    }
+
     /// Asks the server by its own tool.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let program = if Path::new(CTL).exists() { CTL } else { "/usr/sbin/rabbitmqctl" };

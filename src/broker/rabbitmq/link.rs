@@ -39,28 +39,37 @@ pub struct Address {
 }
 
 /// What is done on a new connection before others may use it.
-pub type Setup = Box<dyn Fn(Arc<Connection>) -> BoxFuture<'static, std::result::Result<(), String>> + Send + Sync>;
+pub type Setup = Box<dyn Fn(Arc<Connection>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 #[derive(Clone)]
 enum State {
     Up(Arc<Connection>),
-    Down(String),
+    /// It is connected, and not everything is there yet.
+    Building,
+    /// Why, and after how many attempts.
+    Down(BrokerError, usize),
 }
+
+/// How long everything that is done on a new connection takes at most.
+const BUILDING: Duration = Duration::from_mins(2);
 
 /// A connection that is kept up.
 #[derive(Clone)]
 pub struct Link {
     state: watch::Receiver<State>,
+    urls: usize,
     stop: CancellationToken,
 }
 
 impl Link {
     /// Connects, and keeps connecting until `stop`.
     pub fn start(role: &'static str, address: Arc<Address>, setup: Setup, stop: CancellationToken) -> Self {
-        let (sender, state) = watch::channel(State::Down("not connected yet".to_owned()));
+        let not_yet = BrokerError::Unavailable("not connected yet".to_owned());
+        let (sender, state) = watch::channel(State::Down(not_yet, 0));
+        let urls = address.urls.len();
         let keeper = Keeper { role, address, setup, state: sender, stop: stop.clone() };
         tokio::spawn(keeper.run());
-        Self { state, stop }
+        Self { state, urls, stop }
     }
 
     /// The connection, if it is up now.
@@ -70,7 +79,41 @@ impl Link {
         }
         match &*self.state.borrow() {
             State::Up(connection) => Ok(Arc::clone(connection)),
-            State::Down(why) => Err(BrokerError::Unavailable(why.clone())),
+            State::Building => Err(BrokerError::Unavailable("its queues are being looked after".to_owned())),
+            State::Down(why, _) => Err(why.clone()),
+        }
+    }
+
+    /// The connection if it comes up at the first attempt: waits until every URL was tried once, at most so long while
+    /// none of them is connected.
+    pub async fn first(&self, patience: Duration) -> Result<Arc<Connection>> {
+        let mut state = self.state.clone();
+        let decided = |state: &State| match state {
+            State::Up(_) => true,
+            State::Building => false,
+            State::Down(_, attempts) => *attempts >= self.urls,
+        };
+        let connected = |state: &State| decided(state) || matches!(state, State::Building);
+        tokio::select! {
+            _ = tokio::time::timeout(patience, state.wait_for(connected)) => {}
+            () = self.stop.cancelled() => return self.now(),
+        }
+        if matches!(*self.state.borrow(), State::Building) {
+            _ = tokio::time::timeout(BUILDING, state.wait_for(decided)).await;
+        }
+        self.now()
+    }
+
+    /// Waits until it has ended, once it is told to.
+    pub async fn ended(&self) {
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
+    }
+
+    /// Gives the connection up for another one.
+    pub fn renew(&self) {
+        if let Ok(connection) = self.now() {
+            tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
         }
     }
 
@@ -111,15 +154,17 @@ impl Keeper {
                     self.state.send_replace(State::Up(Arc::clone(&connection)));
                     let why = self.watch(&connection).await;
                     // Users learn of it before it is closed, which may take a while.
-                    self.state.send_replace(State::Down(format!("the connection was lost: {why}")));
+                    let lost = BrokerError::Unavailable(format!("the connection was lost: {why}"));
+                    self.state.send_replace(State::Down(lost, turn + 1));
                     tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
                     if self.stop.is_cancelled() {
                         return;
                     }
                     why
                 }
-                Err(why) => {
-                    self.state.send_replace(State::Down(why.clone()));
+                Err(error) => {
+                    let why = error.to_string();
+                    self.state.send_replace(State::Down(error, turn + 1));
                     why
                 }
             };
@@ -136,12 +181,17 @@ impl Keeper {
         }
     }
 
-    async fn build(&self, url: &SecretString) -> std::result::Result<Arc<Connection>, String> {
+    async fn build(&self, url: &SecretString) -> Result<Arc<Connection>> {
         let connect = connect(url, &self.address, self.role);
-        let connection = tokio::time::timeout(CONNECT, connect)
-            .await
-            .map_err(|_| format!("nothing answered within {} s", CONNECT.as_secs()))??;
+        let connection = match tokio::time::timeout(CONNECT, connect).await {
+            Ok(connected) => connected.map_err(BrokerError::Unavailable)?,
+            Err(_) => {
+                let why = format!("nothing answered within {} s", CONNECT.as_secs());
+                return Err(BrokerError::Unavailable(why));
+            }
+        };
         let connection = Arc::new(connection);
+        self.state.send_replace(State::Building);
         if let Err(why) = (self.setup)(Arc::clone(&connection)).await {
             tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
             return Err(why);
