@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole, Stream};
-use crate::deliver::gate::Gate;
+use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
@@ -39,6 +39,7 @@ use crate::stream::StreamLoop;
 
 mod connect;
 mod housekeeping;
+pub mod moving;
 mod names;
 mod observe;
 mod plans;
@@ -48,6 +49,8 @@ mod spooled;
 pub use observe::{Observed, Seen};
 pub use spooled::forward;
 
+/// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
+const OWNER: &str = "file";
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -84,8 +87,8 @@ pub enum AppError {
     },
     /// The config names a broker, and there are messages in the queue that was used without one.
     #[error(
-        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
-         they are delivered"
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: move them with \
+         `dari move OLD NEW`, where OLD is the config without it, or run without it until they are delivered"
     )]
     LeftBehind {
         /// How many.
@@ -93,6 +96,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker, and a move to one has begun.
+    #[error(
+        "the move of the queue in {file} to RabbitMQ was begun and is not over: end it with the same `dari move OLD NEW`"
+    )]
+    HalfMoved {
+        /// The store's file.
+        file: String,
+    },
+    /// A move that cannot be made; a sentence with the way out.
+    #[error("{0}")]
+    Move(String),
     /// The config names no broker any more, and there are events in the spool that was used with one.
     #[error(
         "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
@@ -248,7 +262,8 @@ impl Bridge {
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         let mut streams = Vec::new();
-        let gates = plans::gates(&config);
+        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
+        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
             let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
@@ -347,6 +362,8 @@ impl Bridge {
         settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+        tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
@@ -368,6 +385,11 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        for gate in gates.values() {
+            if let Err(error) = gate.leave().await {
+                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+            }
+        }
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;
         }
@@ -445,8 +467,7 @@ struct Polled {
 impl Polled {
     fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
         PollLoop {
-            // The store's file is this process's alone: a restart takes its own lease over at once.
-            owner: "file".to_owned(),
+            owner: OWNER.to_owned(),
             source: self.source,
             account: self.account,
             poller: self.poller,

@@ -197,6 +197,7 @@ mod registrar;
 pub mod sandbox;
 pub mod signature;
 mod sinks;
+pub mod snapshot;
 mod streams;
 pub mod tokens;
 pub mod verify;

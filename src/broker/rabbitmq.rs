@@ -228,6 +228,28 @@ impl RabbitBroker {
         self.shared.consuming.first(CONNECT).await.map(drop)
     }
 
+    /// Puts messages of another broker into a queue, in their order: the number of the attempt that each stands for, and
+    /// when its time comes if it waits. Durable when it returns; after an error some may be there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_over(&self, queue: &str, messages: &[(Arc<Event>, u32, Option<Timestamp>)]) -> Result<()> {
+        self.line(queue)?;
+        let stamped = messages.iter().map(|(event, attempt, due)| {
+            let stamp = Stamp { attempt: *attempt, due: *due, rounds: 0 };
+            (&**event, stamp)
+        });
+        self.shared.send_all(queue, stamped).await
+    }
+
+    /// Keeps a body that cannot be read where a person finds it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_unreadable(&self, body: Vec<u8>) -> Result<()> {
+        self.shared.put_aside(BasicProperties::default(), body).await
+    }
+
     fn line(&self, queue: &str) -> Result<Arc<Line>> {
         if self.shared.is_stopping() {
             return Err(BrokerError::Closed);

@@ -212,6 +212,8 @@ pub struct RouteConfig {
     pub on_doubt: Option<OnDoubt>,
     /// The schedule of retries.
     pub retry: RetryConfig,
+    /// Whose calls go first where several routes wait for one account.
+    pub priority: Priority,
     /// Its former name.
     pub was: Option<String>,
     /// False: it takes nothing; what waits in its queue stays.
@@ -237,6 +239,16 @@ impl RouteConfig {
         let now = self.source_now(source);
         self.from.iter().any(|from| from == now)
     }
+}
+
+/// Whose calls go first where several wait for one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before the others: four of five calls, where others wait as well.
+    High,
+    /// In order of coming.
+    #[default]
+    Normal,
 }
 
 /// One case of a route: first match.

@@ -26,9 +26,10 @@ fn user_for(folder: &Path, password: &str) -> Result<String, String> {
         .env("DARI_RABBIT_CONFIG", &config)
         .output()
         .unwrap();
-    match output.status.success() {
-        true => Ok(std::fs::read_to_string(&config).unwrap()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+    if output.status.success() {
+        Ok(std::fs::read_to_string(&config).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
     }
 }
 

@@ -56,6 +56,11 @@ routes:
     )
 }
 
+/// The same with the broker at one URL.
+pub fn config_at(hooks: &str, url: &str, prefix: &str, sink: &str) -> String {
+    config(hooks, &format!("url: \"{url}\""), prefix, sink)
+}
+
 /// Writes a config into a folder and loads it.
 pub fn load(dir: &Path, text: &str, clock: &Clock) -> Arc<Config> {
     let file = dir.join("dari.yaml");

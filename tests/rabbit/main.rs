@@ -17,6 +17,7 @@ mod deploy;
 mod faults;
 mod keeping;
 mod load;
+mod moving;
 mod node;
 mod orphans;
 mod proxy;

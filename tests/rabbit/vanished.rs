@@ -13,9 +13,9 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::time::Instant;
 
 use crate::away::{PATIENCE, Running, arrive};
+use crate::load::config_at as config;
 use crate::node;
 use crate::receiver::{Answer, Got, Receiver};
-use crate::whole::config;
 
 /// Deletes a queue as a person would.
 pub async fn delete(url: &str, queue: &str) {
