@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operator, Pulse, Settling, api, serve};
+use crate::admin::{Operator, Pulse, Settling};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::spool::SpoolError;
@@ -38,6 +38,7 @@ use crate::store::{Store, StoreError};
 
 mod connect;
 mod housekeeping;
+mod listeners;
 mod names;
 mod observe;
 mod plans;
@@ -290,11 +291,11 @@ impl Bridge {
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {
-            Some(admin) => Some(bind(admin.address).await?),
+            Some(admin) => Some(listeners::bind(admin.address).await?),
             None => None,
         };
-        let hooks = bind(config.listen.hooks).await?;
-        let socket = socket(&config);
+        let hooks = listeners::bind(config.listen.hooks).await?;
+        let socket = listeners::socket(&config);
         Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
     }
 
@@ -345,8 +346,8 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
         }
-        serve_api(&mut tasks, &config, &operator, (admin, socket));
-        let public = public_router(Arc::clone(&intake), operator);
+        listeners::serve_api(&mut tasks, &config, &operator, (admin, socket));
+        let public = listeners::public_router(Arc::clone(&intake), operator);
         let until = tasks.until.clone().cancelled_owned();
         tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
 
@@ -447,60 +448,4 @@ impl Polled {
             wake: self.wake,
         }
     }
-}
-
-/// Bound before the bridge calls itself ready: a command that comes then must find it.
-///
-/// Deliveries need no socket: without it (its path may be too long for one) the bridge works on.
-fn socket(config: &Config) -> Option<UnixListener> {
-    let bound = serve::bind_socket(&serve::socket_path(&config.store));
-    bound.inspect_err(|error| tracing::error!(%error, "commands cannot reach this bridge: there is no socket")).ok()
-}
-
-fn serve_api(
-    tasks: &mut Tasks,
-    config: &Config,
-    operator: &Arc<Operator>,
-    (listener, socket): (Option<TcpListener>, Option<UnixListener>),
-) {
-    let api = api::router(Arc::clone(operator));
-    if let Some(listener) = listener {
-        let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
-        let served = serve::on_listener(listener, api.clone(), token, tasks.until.clone());
-        let until = tasks.until.clone();
-        tasks.start("admin", async move { after(served.await, "listener", &until).await });
-    }
-    if let Some(socket) = socket {
-        let (path, until) = (serve::socket_path(&config.store), tasks.until.clone());
-        tasks.start("socket", async move {
-            after(serve::on_socket(socket, &path, api, until.clone()).await, "socket", &until).await;
-        });
-    }
-}
-
-/// Deliveries need no admin API: without it the bridge works on.
-async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
-    if let Err(error) = served {
-        tracing::error!(%error, at, "the admin API cannot be served there");
-        until.cancelled().await;
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|why| AppError::Listen { address: address.to_string(), why })
-}
-
-fn public_router(intake: Arc<Intake>, operator: Arc<Operator>) -> axum::Router {
-    use axum::Json;
-    use axum::http::StatusCode;
-    use axum::routing::get;
-    intake::router(intake).route(
-        "/readyz",
-        get(async move || {
-            // Anybody can ask here: what is suspended and why is told on the admin API.
-            let readiness = operator.ability().await;
-            let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, Json(readiness))
-        }),
-    )
 }

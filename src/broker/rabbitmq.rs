@@ -43,7 +43,7 @@ use publisher::{Parcel, Publisher};
 use pump::within;
 use register::Register;
 use topology::{Names, Plan, Queues};
-use wire::{Stamp, short};
+use wire::{Stamp, seconds_until, short};
 
 pub use link::Address;
 
@@ -154,15 +154,6 @@ impl Shared {
     }
 }
 
-/// Whole seconds until a time, rounded up: nothing comes before it.
-fn seconds_until(now: Timestamp, due: Timestamp) -> u64 {
-    let left = due.duration_since(now);
-    if left.is_negative() {
-        return 0;
-    }
-    u64::try_from(left.as_secs()).unwrap_or(0) + u64::from(left.subsec_nanos() > 0)
-}
-
 fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parcel> {
     let build = || {
         let properties = wire::properties(event, stamp)?;
@@ -185,6 +176,9 @@ impl RabbitBroker {
     /// another store.
     pub async fn open(address: Address, prefix: &str, store: Arc<dyn Store>, clock: Clock) -> Result<Self> {
         let broker = Self::start(address, prefix, store, clock).await?;
+        if let Err(error @ BrokerError::Refused(_)) = broker.reach().await {
+            return Err(error);
+        }
         broker.shared.publishing.up(START).await?;
         broker.shared.consuming.up(START).await?;
         broker.shared.open.store(true, Ordering::Release);
@@ -192,7 +186,7 @@ impl RabbitBroker {
     }
 
     /// Begins to connect, and goes on for ever. Until it has been told the queues by [`Broker::declare`] nothing can be
-    /// published or received.
+    /// published.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`] if the store fails.
@@ -314,7 +308,6 @@ impl Broker for RabbitBroker {
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
-        self.shared.check_open()?;
         let line = self.line(queue)?;
         if line.consumed.swap(true, Ordering::AcqRel) {
             return Err(BrokerError::Unavailable(format!("{queue} has a consumer already")));
@@ -430,7 +423,10 @@ impl Broker for RabbitBroker {
         self.shared.add_line(to);
         // From here on nothing new comes to the old one except what waits; that goes to both until it is deleted.
         self.move_all(&queues, from, to).await?;
+        register.forget(from);
+        let still = register.still().await;
         delete(&queues, names, from).await?;
+        drop(still);
         if let Some(line) = self.shared.lines().remove(from) {
             line.end();
         }
@@ -454,7 +450,9 @@ impl Broker for RabbitBroker {
             // It ends by itself, whatever the broker does.
             _ = pump.await;
         }
+        let still = self.shared.register.still().await;
         delete(&queues, self.shared.names(), queue).await?;
+        drop(still);
         self.shared.lines().remove(queue);
         // What waits comes to nobody when it is due, and is dropped then.
         self.shared.register.amend(|plan| _ = plan.remove(queue)).await?;
@@ -482,19 +480,4 @@ async fn delete(queues: &Queues<'_>, names: &Names, name: &str) -> Result<()> {
     let queue = short(&names.queue(name)).map_err(failed)?;
     let count = within(queues.channel.queue_delete(queue, QueueDeleteOptions::default())).await;
     count.map(drop).map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_rounded_up() {
-        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let now = at("2026-03-01T00:00:00.5Z");
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.5Z")), 0);
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.501Z")), 1);
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:02.5Z")), 2);
-        assert_eq!(seconds_until(now, at("2026-02-01T00:00:00Z")), 0);
-    }
 }
