@@ -180,7 +180,13 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let metrics = Arc::new(Metrics::new(sources));
     let journal = Arc::new(Observed::new(embedded.journal.clone(), Arc::clone(&metrics)));
     let connected = connect::open(config, &embedded, clock, whom).await?;
-    let settling = connect::settle(config, &*store, &connected, whom).await?;
+    let settling = match connect::settle(config, &*store, &connected, whom).await {
+        Ok(settling) => settling,
+        Err(error) => {
+            connected.0.finish().await;
+            return Err(error);
+        }
+    };
     let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);

@@ -206,9 +206,12 @@ impl RabbitBroker {
         let (lines, open) = (Mutex::new(lines), AtomicBool::new(false));
         let shared = Shared { register, store, publishing, consuming, publisher, lines, open, stopping, stop };
         let shared = Arc::new(shared);
-        tokio::spawn(asides::run(Arc::clone(&shared)));
-        tokio::spawn(vigil::run(Arc::clone(&shared)));
-        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps: TaskTracker::new() })
+        let pumps = TaskTracker::new();
+        for looking in [asides::run(Arc::clone(&shared)).boxed(), vigil::run(Arc::clone(&shared)).boxed()] {
+            // What is cut off comes again, and the ledger knows it.
+            pumps.spawn(shared.stopping.clone().run_until_cancelled_owned(looking));
+        }
+        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps })
     }
 
     /// Whether the broker is there: waits for the first attempt at each URL.
