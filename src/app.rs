@@ -23,31 +23,35 @@ use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
-use crate::connectors::{Hook, Poller, SourceRole};
-use crate::deliver::gate::Gate;
+use crate::connectors::{Hook, SourceRole};
+use crate::deliver::gate::Shared;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
-use crate::poll::PollLoop;
-use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
+use crate::stream::StreamLoop;
 
 mod connect;
 mod housekeeping;
 mod listeners;
+pub mod moving;
 mod names;
 mod observe;
 mod plans;
 mod settling;
+mod sources;
 mod spooled;
 
 pub use observe::{Observed, Seen};
+use sources::{Polled, meter, receiving};
 pub use spooled::forward;
 
+/// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
+const OWNER: &str = "file";
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -84,8 +88,8 @@ pub enum AppError {
     },
     /// The config names a broker, and there are messages in the queue that was used without one.
     #[error(
-        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
-         they are delivered"
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: move them with \
+         `dari move OLD NEW`, where OLD is the config without it, or run without it until they are delivered"
     )]
     LeftBehind {
         /// How many.
@@ -93,6 +97,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker, and a move to one has begun.
+    #[error(
+        "the move of the queue in {file} to RabbitMQ was begun and is not over: end it with the same `dari move OLD NEW`"
+    )]
+    HalfMoved {
+        /// The store's file.
+        file: String,
+    },
+    /// A move that cannot be made; a sentence with the way out.
+    #[error("{0}")]
+    Move(String),
     /// The config names no broker any more, and there are events in the spool that was used with one.
     #[error(
         "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
@@ -235,6 +250,7 @@ pub struct Bridge {
     intake: Arc<Intake>,
     gates: plans::Gates,
     pollers: Vec<Polled>,
+    streams: Vec<StreamLoop>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
     socket: Option<UnixListener>,
@@ -252,7 +268,9 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
-        let gates = plans::gates(&config);
+        let mut streams = Vec::new();
+        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
+        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
             let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
@@ -269,6 +287,10 @@ impl Bridge {
                 SourceRole::Poller(poller) => {
                     let (source, account) = (source.name.clone(), source.account.clone());
                     pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
+                }
+                SourceRole::Stream(stream) => {
+                    let (source, account) = (source.name.clone(), source.account.clone());
+                    streams.push(receiving((source, account), stream, &parts, &clock, options.dry_run));
                 }
             }
         }
@@ -302,7 +324,7 @@ impl Bridge {
         };
         let hooks = listeners::bind(config.listen.hooks).await?;
         let socket = listeners::socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -335,7 +357,7 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
+        let Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket } = self;
         for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
             tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
@@ -347,10 +369,16 @@ impl Bridge {
         settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+        tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
+        }
+        for stream in streams {
+            let until = tasks.until.clone();
+            tasks.start("stream", stream.run(until));
         }
         listeners::serve_api(&mut tasks, &config, &operator, (admin, socket));
         let public = listeners::public_router(Arc::clone(&intake), operator);
@@ -364,6 +392,11 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        for gate in gates.values() {
+            if let Err(error) = gate.leave().await {
+                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+            }
+        }
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;
         }
@@ -423,35 +456,4 @@ fn settle(tasks: &mut Tasks, parts: &Parts, config: &Arc<Config>) {
         // A part that ends before it is told to is taken for broken.
         until.cancelled().await;
     });
-}
-
-fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
-    let (store, halts) = (Arc::clone(&parts.store), Arc::clone(&parts.halts));
-    Arc::new(AccountMeter { gate: Arc::clone(gate), store, halts, clock: clock.clone() })
-}
-
-/// A poller with what its loop needs to know of it.
-struct Polled {
-    source: String,
-    account: Option<String>,
-    poller: Box<dyn Poller>,
-    wake: Arc<Notify>,
-}
-
-impl Polled {
-    fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
-        PollLoop {
-            // The store's file is this process's alone: a restart takes its own lease over at once.
-            owner: "file".to_owned(),
-            source: self.source,
-            account: self.account,
-            poller: self.poller,
-            store: Arc::clone(&parts.store),
-            broker: Arc::clone(&parts.broker),
-            journal: parts.journal.clone(),
-            halts: Arc::clone(&parts.halts),
-            clock,
-            wake: self.wake,
-        }
-    }
 }

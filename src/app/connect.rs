@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AppError, For, bindings, names};
+use super::{AppError, For, bindings, moving, names};
 use crate::admin::Settling;
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::{Address, RabbitBroker};
@@ -17,11 +17,8 @@ pub type Connected = (Arc<dyn Broker>, Option<Arc<RabbitBroker>>);
 
 /// Opens the broker, without anything declared on it. A bridge does not wait for one on another machine.
 pub async fn open(config: &Config, embedded: &Embedded, clock: &Clock, whom: For) -> Result<Connected, AppError> {
+    moving::settled(embedded, config).await?;
     let Some(rabbit) = &config.broker else { return Ok((embedded.broker.clone(), None)) };
-    let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
-    if left > 0 {
-        return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
-    }
     let (address, prefix) = (address(rabbit)?, &rabbit.prefix);
     let store: Arc<dyn Store> = embedded.store.clone();
     let broker = match whom {
@@ -30,6 +27,11 @@ pub async fn open(config: &Config, embedded: &Embedded, clock: &Clock, whom: For
     };
     let broker = Arc::new(broker);
     Ok((broker.clone(), Some(broker)))
+}
+
+/// Connects to a RabbitMQ and waits for it.
+pub async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
+    Ok(RabbitBroker::open(address(config)?, &config.prefix, Arc::clone(store), clock.clone()).await?)
 }
 
 fn address(config: &BrokerConfig) -> Result<Address, AppError> {

@@ -17,6 +17,7 @@ mod register;
 mod topology;
 mod vigil;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,13 +40,14 @@ use crate::event::Event;
 use crate::store::Store;
 use line::{Line, LineConsumer, Want};
 use link::Link;
-use publisher::{Parcel, Publisher};
-use pump::within;
+use publisher::{Parcel, Publisher, parcel};
+use pump::{timely, within};
 use register::Register;
 use topology::{Names, Plan, Queues};
 use wire::{Stamp, seconds_until, short};
 
-pub use link::Address;
+pub use link::{Address, connect};
+pub use topology::code;
 
 /// The stamp of a message that is new.
 const FIRST: Stamp = Stamp { attempt: 1, due: None, rounds: 0 };
@@ -154,15 +156,6 @@ impl Shared {
     }
 }
 
-fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parcel> {
-    let build = || {
-        let properties = wire::properties(event, stamp)?;
-        let body = Bytes::copy_from_slice(event.data.bytes());
-        Ok::<_, String>(Parcel { exchange: short(exchange)?, key: short(key)?, properties, body })
-    };
-    build().map_err(BrokerError::Unavailable)
-}
-
 fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }
@@ -223,6 +216,28 @@ impl RabbitBroker {
         self.shared.consuming.first(CONNECT).await.map(drop)
     }
 
+    /// Puts messages of another broker into a queue, in their order: the number of the attempt that each stands for, and
+    /// when its time comes if it waits. Durable when it returns; after an error some may be there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_over(&self, queue: &str, messages: &[(Arc<Event>, u32, Option<Timestamp>)]) -> Result<()> {
+        self.line(queue)?;
+        let stamped = messages.iter().map(|(event, attempt, due)| {
+            let stamp = Stamp { attempt: *attempt, due: *due, rounds: 0 };
+            (&**event, stamp)
+        });
+        self.shared.send_all(queue, stamped).await
+    }
+
+    /// Keeps a body that cannot be read where a person finds it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_unreadable(&self, body: Vec<u8>) -> Result<()> {
+        self.shared.put_aside(BasicProperties::default(), body).await
+    }
+
     fn line(&self, queue: &str) -> Result<Arc<Line>> {
         if self.shared.is_stopping() {
             return Err(BrokerError::Closed);
@@ -251,14 +266,6 @@ impl RabbitBroker {
             within(delivery.acker.ack(BasicAckOptions::default())).await.map_err(failed)?;
             moved += 1;
         }
-    }
-}
-
-/// Awaits an answer of several steps, but not for ever.
-async fn timely<T>(answer: impl Future<Output = std::result::Result<T, String>>) -> Result<T> {
-    match tokio::time::timeout(CHANGE, answer).await {
-        Ok(answer) => answer.map_err(BrokerError::Unavailable),
-        Err(_) => Err(BrokerError::Unavailable("it does not answer".to_owned())),
     }
 }
 

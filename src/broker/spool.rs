@@ -149,6 +149,21 @@ impl Spool {
         _ = held.wait_for(|held| held.load.events == 0).await;
     }
 
+    /// Ends the publishing of what is in it and closes its file; the broker behind it stays as it is.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let forwarder = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(forwarder) = forwarder {
+            // A panic of it has been printed.
+            _ = forwarder.await;
+        }
+        let left = self.events();
+        if left > 0 {
+            tracing::warn!(events = left, "the spool is not empty: what is in it is published after the next start");
+        }
+        self.inside.db.close().await;
+    }
+
     async fn direct(&self, events: Vec<Arc<Event>>) -> std::result::Result<(), String> {
         match tokio::time::timeout(self.patience, self.inner.publish(events)).await {
             Ok(Ok(())) => Ok(()),
@@ -307,18 +322,8 @@ impl Broker for Spool {
     }
 
     async fn finish(&self) {
-        self.stop.cancel();
-        let forwarder = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(forwarder) = forwarder {
-            // A panic of it has been printed.
-            _ = forwarder.await;
-        }
-        let left = self.events();
-        if left > 0 {
-            tracing::warn!(events = left, "the spool is not empty: what is in it is published after the next start");
-        }
+        self.close().await;
         self.inner.finish().await;
-        self.inside.db.close().await;
     }
 }
 

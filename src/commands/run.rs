@@ -107,7 +107,7 @@ fn announce(config: &Config, bridge: &Bridge) {
         tracing::info!(%address, "the admin API listens: commands reach it with `--admin http://{address}`");
     }
     let public = config.listen.public.clone().unwrap_or_else(|| format!("http://{}", bridge.hooks_address()));
-    for source in config.sources.iter().filter(|source| source.enabled && !source.polls()) {
+    for source in config.sources.iter().filter(|source| source.enabled && source.is_hook()) {
         // Where the path ends with a secret, that is not for the log.
         tracing::info!(source = source.name, url = format!("{public}/hooks/{}", source.name), "webhooks come here");
     }

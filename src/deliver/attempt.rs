@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Admission;
+use super::gate::Permit;
 use super::{Plan, Services, excerpt, schedule, webhook_id};
 use crate::broker::Message;
 use crate::config::{Action, CaseConfig};
@@ -302,13 +303,13 @@ impl Attempt {
         }
     }
 
-    async fn permit(&self) -> Early<tokio::sync::OwnedSemaphorePermit> {
+    async fn permit(&self) -> Early<Permit> {
         let scopes = self.plan.scopes();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Flow::Stopped),
             () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
-            permit = self.plan.to.gate.permit() => permit.ok_or(Flow::Stopped),
+            permit = self.plan.to.gate.permit_for(self.plan.route().priority) => permit.ok_or(Flow::Stopped),
         }
     }
 

@@ -174,6 +174,7 @@ impl Intake {
             why: why.to_owned(),
             peer,
             bytes: bytes as u64,
+            body: None,
         }));
     }
 }

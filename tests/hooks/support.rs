@@ -294,7 +294,7 @@ pub fn hook(kind: &str, settings: &Value) -> Box<dyn Hook> {
     };
     match (source.build)(&build) {
         Ok(SourceRole::Hook(hook)) => hook,
-        Ok(SourceRole::Poller(_)) => panic!("{kind} is a poller"),
+        Ok(_) => panic!("{kind} is no webhook"),
         Err(faults) => panic!("{faults:?}"),
     }
 }

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::load::config_at as config;
 use crate::node::{self, Node};
 use crate::receiver::Receiver;
-use crate::whole::config;
 
 /// How long a broker may take to come, and what waited for it to arrive.
 pub const PATIENCE: Duration = Duration::from_secs(90);

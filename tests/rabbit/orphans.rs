@@ -15,9 +15,9 @@ use dari::store::{DeadClass, DeadFilter};
 use tokio::time::Instant;
 
 use crate::away::{PATIENCE, Running, arrive};
+use crate::load::config_at as config;
 use crate::node;
 use crate::receiver::{Answer, Receiver};
-use crate::whole::config;
 
 /// A receiver that asks to come back with number 0, once.
 async fn receiver() -> Receiver {

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::away::Running;
 use crate::common::DEADLINE;
+use crate::load::config_at as config;
 use crate::node;
 use crate::receiver::{Answer, Receiver};
-use crate::whole::config;
 
 const SENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use crate::away::{PATIENCE, Running, arrive};
 use crate::common::{event, is_quiet, next};
 use crate::keeping::all;
+use crate::load::config_at as config;
 use crate::node::{self, Site};
 use crate::receiver::{Answer, Got, Receiver};
-use crate::whole::config;
 
 /// Deletes a queue as a person would.
 pub async fn delete(url: &str, queue: &str) {

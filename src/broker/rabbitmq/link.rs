@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::words;
 use crate::broker::{BrokerError, Result};
 
 /// How long a connect may take. Each attempt that is given up leaves a thread behind while its peer says nothing.
@@ -213,7 +214,11 @@ impl Keeper {
     }
 }
 
-async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
+/// Connects once, for as long as that takes: `role` is what RabbitMQ's lists call the connection.
+///
+/// # Errors
+/// Why not, in words without the password.
+pub async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
     // Without the parser's words: they may quote the password.
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| "the URL is not an AMQP one".to_owned())?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
@@ -223,8 +228,9 @@ async fn connect(url: &SecretString, address: &Address, role: &str) -> std::resu
         .map(|(pem, key)| OwnedIdentity::PKCS8 { pem: pem.clone(), key: key.expose_secret().as_bytes().to_vec() });
     let tls = OwnedTLSConfig { identity, cert_chain: address.ca.clone() };
     let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+    let secured = matches!(uri.scheme, AMQPScheme::AMQPS);
     let properties = ConnectionProperties::default().with_connection_name(format!("dari {role}").as_str().into());
     let runtime = lapin::runtime::default_runtime().map_err(|e| e.to_string())?;
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime).await;
-    connected.map_err(|e| format!("{place}: {e}"))
+    connected.map_err(|e| format!("{place}: {}", words::refused(&e.to_string(), secured, address)))
 }

@@ -230,7 +230,7 @@ impl Attempt {
         let since = self.services.clock.now();
         // Shown without the event that it came from, so masked here.
         let why = self.masked(&why);
-        let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe: None };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
             tracing::error!(%error, "a suspension could not be stored");
