@@ -109,9 +109,8 @@ impl Attempt {
             Outcome::Reject { .. } => self.one_by_one(calls, permit, false).await,
             Outcome::Delivered { .. } => {
                 let why = "the vendor's answer does not tell the records of one call apart".to_owned();
-                let doubt = |call: &&Call| match call.idempotent {
-                    true => Outcome::retry(why.clone()),
-                    false => Outcome::Unknown { why: why.clone() },
+                let doubt = |call: &Call| {
+                    if call.idempotent { Outcome::retry(&*why) } else { Outcome::Unknown { why: why.clone() } }
                 };
                 calls.iter().map(|call| Sent { outcome: doubt(call), ..whole.clone() }).collect()
             }
@@ -127,10 +126,7 @@ impl Attempt {
             if at > 0 {
                 // Back in the row of all who call the account.
                 drop(permit.take());
-                permit = match self.permit(&self.plan.to.gate).await {
-                    Ok(permit) => Some(permit),
-                    Err(_) => None,
-                };
+                permit = self.permit(&self.plan.to.gate).await.ok();
             }
             let stopped = all.iter().find(|sent| matches!(sent.outcome, Outcome::Suspend { .. }));
             let mut sent = match (stopped, &permit) {
