@@ -229,7 +229,7 @@ tests:
     insta::assert_snapshot!(report, @r"
     ok    found
     ok    none
-    FAIL  silent (line 21)
+    FAIL  silent (line 23)
           news: the test has no `respond` for lookup.person
     2 passed, 1 failed
     ");
