@@ -240,7 +240,12 @@ pub(super) static ROUTE: &[Field] = &[
         Need::Optional,
         "For `upsert` and `sync`: the values by which a record is found at the vendor before one is created.",
     ),
-    field("priority", Kind::Any, Need::NotYet("routes take turns"), "Which route goes first."),
+    field(
+        "priority",
+        Kind::Choice(&["normal", "high"]),
+        Need::Default("normal"),
+        "`high`: its calls go before those of other routes to the same account.",
+    ),
 ];
 
 /// What every lookup takes besides its connector's keys.

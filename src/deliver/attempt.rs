@@ -20,14 +20,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Admission;
-use super::gate::Gate;
+use super::gate::{Gate, Permit};
 use super::{Plan, Services, excerpt, schedule, webhook_id};
 use crate::broker::Message;
 use crate::config::{Action, CaseConfig};
 use crate::connectors::client::SendError;
 use crate::connectors::{Answer, Call, OnDoubt, Operation};
 use crate::deliver::batch::Sent;
-use crate::event::{Collapse, Event};
+use crate::event::Event;
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::route::{self, Looked, RenderedOperation};
 use crate::store::journal::{Entry, Record, Step};
@@ -44,10 +44,6 @@ mod matching;
 mod settle;
 mod together;
 
-/// How long a repetition of a body that has neither id nor subject is known.
-const A_DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
-const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How long a delivery waits behind one that nobody knows the end of.
 const BEHIND_DOUBT: Duration = Duration::from_secs(30);
 /// How often the broker may put a message aside before it is a dead letter.
@@ -90,6 +86,8 @@ pub struct Attempt {
     job: Job,
     /// Stable across the attempts of this delivery.
     webhook_id: String,
+    /// Of the trace that its event is in.
+    traceparent: String,
     /// How the breaker let through what is under way.
     admitted: Mutex<Option<Admission>>,
     /// Set when the journal was told that the route takes the event.
@@ -118,8 +116,10 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        let webhook_id = webhook_id(&plan.route().name, &job.message.event);
-        Self { plan, services, stop, job, webhook_id, admitted: Mutex::default(), told: OnceLock::new() }
+        let (event, attempt) = (&job.message.event, job.message.attempt);
+        let webhook_id = webhook_id(&plan.route().name, event);
+        let traceparent = event.traceparent_of(&format!("{webhook_id}\n{attempt}"));
+        Self { plan, services, stop, job, webhook_id, traceparent, admitted: Mutex::default(), told: OnceLock::new() }
     }
 
     /// Takes the delivery as far as it gets.
@@ -267,6 +267,7 @@ impl Attempt {
             fields: &rendered.fields,
             remote_id: link.and_then(|link| link.remote_id.as_deref()),
             request: rendered.request.as_ref(),
+            traceparent: &self.traceparent,
             webhook_id: &self.webhook_id,
             now: self.services.clock.now(),
         }
@@ -325,13 +326,13 @@ impl Attempt {
         }
     }
 
-    async fn permit(&self, gate: &Gate) -> Early<tokio::sync::OwnedSemaphorePermit> {
+    async fn permit(&self, gate: &Gate) -> Early<Permit> {
         let scopes = self.plan.scopes();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Flow::Stopped),
             () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
-            permit = gate.permit() => permit.ok_or(Flow::Stopped),
+            permit = gate.permit_for(self.plan.route().priority) => permit.ok_or(Flow::Stopped),
         }
     }
 
@@ -416,13 +417,7 @@ impl Attempt {
     }
 
     fn expires(&self, now: Timestamp) -> Timestamp {
-        let dedupe = SignedDuration::try_from(self.plan.config.dedupe).unwrap_or(SignedDuration::MAX);
-        let known_until = match self.event().collapse {
-            Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
-            Collapse::BodyForADay => self.event().received.at().saturating_add(A_DAY),
-        };
-        let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
-        known_until.unwrap_or(Timestamp::MAX).max(at_least)
+        super::expires(&self.plan.config, self.event(), now)
     }
 }
 

@@ -8,6 +8,7 @@ mod binary;
 mod bridge;
 mod changes;
 mod doubt;
+mod measured;
 mod operator;
 mod order;
 mod receiver;

@@ -47,7 +47,15 @@ impl Op {
         request: Option<&'a Request>,
         now: Timestamp,
     ) -> Operation<'a> {
-        Operation { verb: self.verb, fields, remote_id: self.remote_id, request, webhook_id: self.webhook_id, now }
+        Operation {
+            verb: self.verb,
+            fields,
+            remote_id: self.remote_id,
+            request,
+            webhook_id: self.webhook_id,
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            now,
+        }
     }
 
     pub fn linked(mut self, id: &'static str) -> Self {

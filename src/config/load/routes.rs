@@ -6,7 +6,7 @@ use super::lookups::Places;
 use super::{Known, Loader, take};
 use crate::broker::matches;
 use crate::config::fields;
-use crate::config::model::{Action, CaseConfig, RequestConfig, RetryConfig, RouteConfig};
+use crate::config::model::{Action, CaseConfig, Priority, RequestConfig, RetryConfig, RouteConfig};
 use crate::config::names::is_type_pattern;
 use crate::config::suggest::did_you_mean;
 use crate::connectors::{OnDoubt, SinkKind};
@@ -109,6 +109,7 @@ impl Loader<'_> {
             lookups,
             on_doubt,
             retry,
+            priority: if route.text("priority") == Some("high") { Priority::High } else { Priority::Normal },
             was: route.text("was").map(str::to_owned),
             enabled: route.flag("enabled"),
         })

@@ -11,6 +11,7 @@ use super::find::Find;
 use crate::clock::Clock;
 use crate::connectors::signature::standard::{check_key, standard_signature};
 use crate::connectors::{Answer, Ask, Build, Call, OnDoubt, Operation, Sink};
+use crate::event::trace::TRACEPARENT;
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::settings::{Fault, Node};
 use crate::template::{Escape, Expression, Rendered, Template, Verdict};
@@ -77,6 +78,11 @@ impl Sink for HttpSink {
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             // The user's own may say it otherwise.
             self.endpoint.put_headers(&mut call);
+        }
+        if let Ok(traceparent) = HeaderValue::from_str(operation.traceparent)
+            && !call.headers.contains_key(TRACEPARENT)
+        {
+            call.headers.insert(TRACEPARENT, traceparent);
         }
         self.identify(&mut call, operation)?;
         Ok(call)

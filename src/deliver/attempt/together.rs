@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{
-    Answer, Attempt, Begun, Call, Early, Flow, Made, Outcome, Scope, SendError, Standing, Verb, excerpt, went,
+    Answer, Attempt, Begun, Call, Early, Flow, Made, Outcome, Permit, Scope, SendError, Standing, Verb, excerpt, went,
 };
 use crate::deliver::batch::{Batcher, Invitation, Party, Sent, Turn};
 
@@ -31,13 +29,13 @@ impl Attempt {
     }
 
     async fn turn(&self, batcher: &Arc<Batcher>, call: &Call) -> Early<Turn> {
-        let scopes = self.plan.scopes();
+        let (scopes, priority) = (self.plan.scopes(), self.plan.route().priority);
         let mut place = batcher.join(call);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Flow::Stopped),
             () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
-            turn = place.turn(&self.plan.to.gate, &*self.plan.to.sink) => Ok(turn),
+            turn = place.turn(&self.plan.to.gate, priority, &*self.plan.to.sink) => Ok(turn),
         }
     }
 
@@ -86,7 +84,7 @@ impl Attempt {
     }
 
     /// What became of each of the calls, in their order. The first is paid for.
-    async fn send_all(&self, calls: &[&Call], permit: OwnedSemaphorePermit) -> Vec<Sent> {
+    async fn send_all(&self, calls: &[&Call], permit: Permit) -> Vec<Sent> {
         let sink = &self.plan.to.sink;
         if let [only] = calls {
             return vec![self.came(only, sink.send(&self.services.client, only).await)];
@@ -119,7 +117,7 @@ impl Attempt {
     }
 
     /// Sends each alone; `paid`: the first is charged already.
-    async fn one_by_one(&self, calls: &[&Call], permit: OwnedSemaphorePermit, paid: bool) -> Vec<Sent> {
+    async fn one_by_one(&self, calls: &[&Call], permit: Permit, paid: bool) -> Vec<Sent> {
         let mut all: Vec<Sent> = Vec::with_capacity(calls.len());
         let mut permit = Some(permit);
         for (at, call) in calls.iter().enumerate() {

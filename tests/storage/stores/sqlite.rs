@@ -125,6 +125,16 @@ async fn p9_a_cursor_is_written_under_the_newest_lease_alone() {
 }
 
 #[tokio::test]
+async fn p9_a_snapshot_is_written_with_its_cursor_or_not_at_all() {
+    keeping::p9_a_snapshot_is_written_with_its_cursor_or_not_at_all(rig()).await;
+}
+
+#[tokio::test]
+async fn a_renamed_source_keeps_its_snapshot() {
+    keeping::a_renamed_source_keeps_its_snapshot(rig()).await;
+}
+
+#[tokio::test]
 async fn a_renamed_source_keeps_what_it_knows() {
     keeping::a_renamed_source_keeps_what_it_knows(rig()).await;
 }
