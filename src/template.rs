@@ -216,7 +216,9 @@ impl Template {
             if let Some(range) = segment.clone().code() {
                 let inside = &source[range.clone()];
                 let mut found = scan::paths(inside, &scan::tokens(inside)).0;
-                found.iter_mut().for_each(|path| path.at = engine::characters(source, range.start + path.at));
+                for path in &mut found {
+                    path.at = engine::characters(source, range.start + path.at);
+                }
                 paths.extend(found);
             }
         }

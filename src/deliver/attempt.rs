@@ -86,6 +86,7 @@ pub struct Attempt {
     job: Job,
     /// Stable across the attempts of this delivery.
     webhook_id: String,
+    /// Of the trace that its event is in.
     traceparent: String,
     /// How the breaker let through what is under way.
     admitted: Mutex<Option<Admission>>,
@@ -115,8 +116,9 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        let webhook_id = webhook_id(&plan.route().name, &job.message.event);
-        let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{}", job.message.attempt));
+        let (event, attempt) = (&job.message.event, job.message.attempt);
+        let webhook_id = webhook_id(&plan.route().name, event);
+        let traceparent = event.traceparent_of(&format!("{webhook_id}\n{attempt}"));
         Self { plan, services, stop, job, webhook_id, traceparent, admitted: Mutex::default(), told: OnceLock::new() }
     }
 
@@ -265,8 +267,8 @@ impl Attempt {
             fields: &rendered.fields,
             remote_id: link.and_then(|link| link.remote_id.as_deref()),
             request: rendered.request.as_ref(),
-            webhook_id: &self.webhook_id,
             traceparent: &self.traceparent,
+            webhook_id: &self.webhook_id,
             now: self.services.clock.now(),
         }
     }
