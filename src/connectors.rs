@@ -25,6 +25,7 @@ pub static ALL: &[&Manifest] = &[
     &works::MANIFEST,
     &slack::MANIFEST,
     &worksection::MANIFEST,
+    &dooray::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
     &shopify::MANIFEST,
@@ -198,6 +199,7 @@ pub mod tokens;
 pub mod verify;
 
 // The connectors.
+pub mod dooray;
 pub mod github;
 pub mod http;
 pub mod shopify;
