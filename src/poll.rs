@@ -258,8 +258,14 @@ impl PollLoop {
     }
 
     async fn suspend(&self, scope: Scope, name: &str, why: &str, until: Option<Timestamp>) -> Next {
-        let suspension =
-            Suspension { scope, name: name.to_owned(), why: why.to_owned(), since: self.clock.now(), until };
+        let suspension = Suspension {
+            scope,
+            name: name.to_owned(),
+            why: why.to_owned(),
+            since: self.clock.now(),
+            until,
+            probe: None,
+        };
         match self.halts.suspend(suspension).await {
             Ok(_) => Next::Suspended,
             Err(error) => {

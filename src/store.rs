@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use crate::event::{Event, Received, Version};
 use crate::outcome::{Scope, Verb};
 
 pub mod journal;
+/// Permits that processes share.
+pub mod permits;
 /// SQLite: WAL, `synchronous=FULL`, one writer thread.
 pub mod sqlite;
 
@@ -264,6 +267,8 @@ pub enum DeadClass {
     Poison,
     /// In doubt: a person decides (`dari dead mark`).
     Held,
+    /// Its route was retired before it was delivered.
+    Retired,
 }
 
 /// A delivery that was given up or is held, kept until a person replays, marks or drops it.
@@ -311,6 +316,28 @@ pub struct DeadFilter {
     pub limit: usize,
 }
 
+/// An unfinished delivery that no person decides on: it waits, or a call may be under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    /// [`Event::key`].
+    pub event: String,
+    /// [`Event::generation`].
+    pub generation: u32,
+    /// Its line in the ledger.
+    pub entry: LedgerEntry,
+}
+
+/// How much of a route waits for its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route.
+    pub route: String,
+    /// Deliveries whose next attempt is not due yet.
+    pub waiting: u64,
+    /// When the oldest of those that wait or are due was received.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Something that was stopped as a whole, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
@@ -324,6 +351,9 @@ pub struct Suspension {
     pub since: Timestamp,
     /// When it resumes by itself; `None`: a probe or a person.
     pub until: Option<Timestamp>,
+    /// When it is tried next whether it works again; `None`: only its time or a person resumes it.
+    #[serde(default)]
+    pub probe: Option<Timestamp>,
 }
 
 /// A fencing token: only the newest holder of a lease can write under it.
@@ -357,6 +387,15 @@ pub trait Store: Send + Sync {
 
     /// The ledger's line of a delivery.
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>>;
+
+    /// Writes the first line of a delivery, unless it has one; true if it was written.
+    async fn enlist(&self, settlement: Settlement) -> Result<bool>;
+
+    /// The unfinished deliveries of a route, those that are held left out, in order of receipt.
+    async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>>;
+
+    /// What waits, by route; routes of which nothing waits may be missing.
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>>;
 
     /// Forgets at most `limit` ended ledger lines that expired before `now`; tells how many.
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize>;
@@ -417,11 +456,27 @@ pub trait Store: Send + Sync {
 
     // === Accounts ===
 
-    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins.
+    /// Takes, renews or gives back this process's share of an account's concurrency, by the store's clock; how many calls
+    /// at once it may make until the share runs out ([`permits::grant`]).
+    async fn share(&self, ask: permits::ShareAsk) -> Result<u32>;
+
+    /// Reserves the next turns of an account by its rate, by the store's clock; how long it is until the first. Turns
+    /// outlast a restart, so none is given twice.
+    async fn turns(&self, ask: permits::TurnAsk) -> Result<Duration>;
+
+    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins, and the first
+    /// `since` stays.
     async fn suspend(&self, suspension: Suspension) -> Result<bool>;
 
     /// Resumes; true if it was suspended.
     async fn resume(&self, scope: Scope, name: &str) -> Result<bool>;
+
+    /// Resumes what is suspended exactly so, by `since` and `until`; false if it was resumed, or suspended anew, meanwhile.
+    async fn lift(&self, suspension: Suspension) -> Result<bool>;
+
+    /// Moves the next probe of a suspension from [`Suspension::probe`] to `next`; true for one caller alone, who is to
+    /// make the probe.
+    async fn claim_probe(&self, suspension: Suspension, next: Timestamp) -> Result<bool>;
 
     /// Everything that is suspended.
     async fn suspensions(&self) -> Result<Vec<Suspension>>;

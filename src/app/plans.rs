@@ -7,19 +7,20 @@ use std::sync::atomic::AtomicU32;
 use super::AppError;
 use crate::config::Config;
 use crate::deliver::breaker::Breaker;
-use crate::deliver::gate::Gate;
+use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::{Destination, Plan, Services};
 
 /// The gates of all accounts by name: whoever calls an account goes through the same one.
 pub type Gates = HashMap<String, Arc<Gate>>;
 
 /// The gates of all accounts, the sinks that are their own among them.
-pub fn gates(config: &Config) -> Gates {
+pub fn gates(config: &Config, shared: &Shared) -> Gates {
     let accounts = config.accounts.values();
-    let shared = accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone()));
+    let of_accounts =
+        accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone(), shared.clone()));
     let own = config.sinks.iter().filter(|sink| !config.accounts.contains_key(&sink.account));
-    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone()));
-    shared.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
+    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone(), shared.clone()));
+    of_accounts.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
 }
 
 /// Builds the plans of all routes that are switched on and whose sink is.

@@ -240,7 +240,12 @@ pub(super) static ROUTE: &[Field] = &[
         Need::NotYet("`upsert` goes by what Dari itself created"),
         "How to find a record at the vendor.",
     ),
-    field("priority", Kind::Any, Need::NotYet("routes take turns"), "Which route goes first."),
+    field(
+        "priority",
+        Kind::Choice(&["normal", "high"]),
+        Need::Default("normal"),
+        "`high`: its calls go before those of other routes to the same account.",
+    ),
 ];
 
 /// One of `cases`.

@@ -141,10 +141,26 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// True if it asks for news, false if it receives webhooks.
+    /// True if it asks for news: it says how often.
     #[must_use]
     pub fn polls(&self) -> bool {
-        self.kind.fields.iter().any(|field| field.name == "every")
+        self.has("every")
+    }
+
+    /// True if it is handed messages: it says how many ahead.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.has("prefetch")
+    }
+
+    /// True if it receives webhooks.
+    #[must_use]
+    pub fn is_hook(&self) -> bool {
+        !self.polls() && !self.streams()
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.kind.fields.iter().any(|known| known.name == field)
     }
 }
 
@@ -196,6 +212,8 @@ pub struct RouteConfig {
     pub on_doubt: Option<OnDoubt>,
     /// The schedule of retries.
     pub retry: RetryConfig,
+    /// Whose calls go first where several routes wait for one account.
+    pub priority: Priority,
     /// Its former name.
     pub was: Option<String>,
     /// False: it takes nothing; what waits in its queue stays.
@@ -221,6 +239,16 @@ impl RouteConfig {
         let now = self.source_now(source);
         self.from.iter().any(|from| from == now)
     }
+}
+
+/// Whose calls go first where several wait for one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before the others: four of five calls, where others wait as well.
+    High,
+    /// In order of coming.
+    #[default]
+    Normal,
 }
 
 /// One case of a route: first match.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{RequestConfig, RetryConfig};
+use crate::config::{Priority, RequestConfig, RetryConfig};
 use crate::event::{NewEvent, Payload, Received, Version};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
@@ -46,6 +46,7 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         cases,
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     }

@@ -5,6 +5,7 @@
 mod binary;
 mod bridge;
 mod changes;
+mod measured;
 mod operator;
 mod order;
 mod receiver;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::config::{Action, CaseConfig, Listen, RetryConfig, SinkConfig, SourceConfig};
+use crate::config::{Action, CaseConfig, Listen, Priority, RetryConfig, SinkConfig, SourceConfig};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
 use crate::event::{NewEvent, Payload};
@@ -107,6 +107,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         cases: vec![case],
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     };

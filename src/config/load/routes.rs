@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Known, Loader};
 use crate::broker::matches;
 use crate::config::fields;
-use crate::config::model::{Action, CaseConfig, RequestConfig, RetryConfig, RouteConfig};
+use crate::config::model::{Action, CaseConfig, Priority, RequestConfig, RetryConfig, RouteConfig};
 use crate::config::names::is_type_pattern;
 use crate::config::suggest::did_you_mean;
 use crate::connectors::{OnDoubt, SinkKind};
@@ -100,6 +100,7 @@ impl Loader<'_> {
             cases,
             on_doubt: route.text("on_doubt").map(|word| if word == "hold" { OnDoubt::Hold } else { OnDoubt::Retry }),
             retry,
+            priority: if route.text("priority") == Some("high") { Priority::High } else { Priority::Normal },
             was: route.text("was").map(str::to_owned),
             enabled: route.flag("enabled"),
         })

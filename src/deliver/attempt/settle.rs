@@ -132,7 +132,7 @@ impl Attempt {
         let ending = match class {
             DeadClass::Exhausted => "exhausted",
             DeadClass::Poison => "poison",
-            DeadClass::Payload | DeadClass::Held => "rejected",
+            DeadClass::Payload | DeadClass::Held | DeadClass::Retired => "rejected",
         };
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
@@ -150,6 +150,10 @@ impl Attempt {
         self.settle(settlement).await?;
         self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
+        if ending == "delivered" {
+            let since = self.services.clock.now().duration_since(self.event().received.at());
+            self.services.metrics.delivered(&self.plan.route().name, since.as_secs_f64().max(0.0));
+        }
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }
@@ -226,7 +230,7 @@ impl Attempt {
         let since = self.services.clock.now();
         // Shown without the event that it came from, so masked here.
         let why = self.masked(&why);
-        let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe: None };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
             tracing::error!(%error, "a suspension could not be stored");

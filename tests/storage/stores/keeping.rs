@@ -97,6 +97,7 @@ pub async fn a_renamed_source_keeps_what_it_knows(rig: Rig) {
         why: "questions".into(),
         since: rig.now(),
         until: None,
+        probe: None,
     };
     store.suspend(suspension("old")).await.expect("suspended");
     let linked_as = async |id: &str, link: &str| {
@@ -137,6 +138,7 @@ pub async fn a_renamed_sink_stays_suspended(rig: Rig) {
         why: "credentials".into(),
         since: rig.now(),
         until: None,
+        probe: None,
     };
     for (scope, name) in [(Scope::Account, "old"), (Scope::Sink, "old"), (Scope::Route, "old")] {
         store.suspend(suspension(scope, name)).await.expect("suspended");
@@ -165,6 +167,7 @@ pub async fn people_are_told_once_of_a_suspension(rig: Rig) {
         why: why.into(),
         since: rig.now(),
         until: hours.map(|hours| rig.now() + SignedDuration::from_hours(hours)),
+        probe: None,
     };
     let listed = async || store.suspensions().await.expect("listed");
     assert!(store.suspend(suspension("quota", Some(2))).await.expect("suspended"));
