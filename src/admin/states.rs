@@ -103,7 +103,7 @@ impl Operator {
                 path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
-                asks: if polls { guard::asked(&*self.store, &source.name).await? } else { None },
+                asks: if source.polls() { guard::asked(&*self.store, &source.name).await? } else { None },
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
             });
         }

@@ -29,7 +29,7 @@ async fn what_happens_to_a_task_is_told_in_turn() {
     );
     assert_eq!(told(&world.all(&*poller).await), [""; 0], "the overlap shows it again");
 
-    let mut change = async |change: serde_json::Value, expected: &str| {
+    let change = async |change: serde_json::Value, expected: &str| {
         world.advance(1);
         world.task(change).await;
         let events = world.all(&*poller).await;

@@ -51,7 +51,7 @@ impl Dooray {
             .map_err(|e| e.to_string().replace(&format!("{}/", dir.path().display()), ""))?;
         match config.build_source(&config.sources[0], &client, &self.clock).unwrap() {
             SourceRole::Poller(poller) => Ok(poller),
-            SourceRole::Hook(_) => panic!("a hook"),
+            _ => panic!("no poller"),
         }
     }
 

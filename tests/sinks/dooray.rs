@@ -175,7 +175,7 @@ async fn a_task_is_made_changed_done_and_commented() {
     assert_eq!((&task["body"]["content"], &task["tags"]), (&json!("# 재현"), &json!([{ "id": "5" }])));
     assert_eq!(task["users"]["to"][0]["member"]["organizationMemberId"], "102");
 
-    let mut expect = async |op: Op, class: &str| {
+    let expect = async |op: Op, class: &str| {
         assert_eq!(delivered(&world, &*sink, &op.linked(id)).await, id);
         assert_eq!(state(&world, "tasks").await[0]["workflowClass"], class);
     };
@@ -239,7 +239,26 @@ async fn what_dooray_would_refuse_is_refused_before_a_call_is_spent() {
         told.push(why);
     }
     assert_eq!(world.served.calls.count(), 0);
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    text: a message says something
+    botName: expected one of text
+    there is no linked message to update
+    an incoming hook cannot update: use `account` and `channel`
+    attachments: expected a list of { title, titleLink, text, color }
+    title: expected one of subject, body, startedAt, endedAt, wholeDayFlag, location, to, cc, recurrenceRule, personalSettings; to: expected a member's id, an e-mail address, or a mapping with a `type`; startedAt: expected a date (2026-12-24) or an RFC 3339 time
+    startedAt, endedAt: an event needs both
+    endedAt: the last day is before the first
+    startedAt, endedAt: expected two times, or two dates for whole days
+    subject: an event needs one
+    location: Dooray passes empty fields over, so an event's cannot be cleared: leave it out
+    the link's id "../1" is no event of Dooray
+    subject: a task needs one; priority: expected one of highest, high, normal, low, lowest, none; dueDate: expected a date (2026-12-24) or an RFC 3339 time; workflowId: expected one of subject, body, to, cc, dueDate, milestoneId, tagIds, priority, parentPostId
+    subject: a task needs one
+    to reopen a task the sink needs `open`, a workflow's id
+    body: a comment says something
+    subject: nothing but workflowId is taken here
+    there is no linked task to update
+    "#);
 }
 
 #[tokio::test]
@@ -306,6 +325,7 @@ async fn asked(world: &World, sink: &dyn Sink, op: &Op, since: Timestamp) -> Vec
         remote_id: None,
         request: None,
         webhook_id: "dlv_1",
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         now: world.clock.now(),
     };
     let question = Ask::Doubt { operation: &operation, since };
@@ -395,7 +415,13 @@ async fn each_cloud_has_its_host() {
     ];
     let told: Vec<String> =
         faults.into_iter().map(|sink| world.try_sink(ACCOUNT, sink).err().expect("a fault")).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @"
+    dari.yaml:3:35: needs the `channel` or the `member` to write to
+    dari.yaml:3:24: needs `account` with `channel` or `member`, or `webhook_url`
+    dari.yaml:3:56: an incoming hook has its own place: without `account`, `channel` and `member`
+    dari.yaml:3:65: either `channel` or `member`
+    dari.yaml:3:39: expected the https URL of an incoming hook
+    ");
 }
 
 #[tokio::test]

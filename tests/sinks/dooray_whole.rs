@@ -47,7 +47,7 @@ routes:
     key: "{{ data.task.id }}"
     cases:
       - { types: [task.created], do: create, map: { text: "새 업무 {{ data.task.title }}" } }
-      - { types: [task.closed], do: reply, without_link: create, map: { text: "완료 {{ data.task.title }}" } }
+      - { types: [task.closed], do: reply, map: { text: "완료 {{ data.task.title }}" } }
 "#;
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
