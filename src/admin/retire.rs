@@ -162,7 +162,7 @@ impl Operator {
             body_key: None,
             received: event.received,
             version: event.version,
-            entry: LedgerEntry { attempt, progress: Progress::Done { ending }, first_retry: None },
+            entry: LedgerEntry { attempt, progress: Progress::Done { ending }, first_retry: None, doubt: None },
             expires: now,
             new_link: None,
             refund: None,
