@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::event::Received;
 
@@ -20,6 +22,7 @@ struct Inner {
     hands: Hands,
     last: AtomicU64,
     process: u16,
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Clock {
     }
 
     fn new(hands: Hands, process: u16) -> Self {
-        Self(Arc::new(Inner { hands, last: AtomicU64::new(0), process }))
+        Self(Arc::new(Inner { hands, last: AtomicU64::new(0), process, moved: Notify::new() }))
     }
 
     /// The time now.
@@ -84,6 +87,12 @@ impl Clock {
                 *at = at.saturating_add(by).unwrap_or(Timestamp::MAX);
             }
         }
+        self.0.moved.notify_waiters();
+    }
+
+    /// Waits until the clock is moved by [`Clock::advance`] after this call.
+    pub fn moved(&self) -> Notified<'_> {
+        self.0.moved.notified()
     }
 
     /// The next stamp of receipt: later than every earlier one of this process, even if the machine's clock went back.

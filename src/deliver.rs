@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
-//! delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
+//! delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls together that go as one. [`lookups`] keeps what was
+//! read for it. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
 
@@ -27,10 +28,12 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod attempt;
+pub mod batch;
 pub mod breaker;
 pub mod gate;
 pub mod halts;
 pub mod historian;
+pub mod lookups;
 pub mod refill;
 pub mod schedule;
 pub mod worker;
@@ -76,6 +79,8 @@ pub struct Destination {
     pub gate: Arc<gate::Gate>,
     /// Whether it has failed too often in a row.
     pub breaker: breaker::Breaker,
+    /// Brings calls together, where one may carry several.
+    pub batcher: Option<Arc<batch::Batcher>>,
 }
 
 /// A route and where it leads.
@@ -86,6 +91,8 @@ pub struct Plan {
     pub to: Arc<Destination>,
     /// The config that `index` is of.
     pub config: Arc<Config>,
+    /// The route's lookups, in its order.
+    pub lookups: Vec<lookups::LookupPart>,
     /// How many events in a row could not be mapped.
     pub mapping_errors: AtomicU32,
 }
@@ -99,8 +106,11 @@ impl Plan {
 
     /// What must not be stopped for this route to run.
     #[must_use]
-    pub fn scopes(&self) -> [(Scope, &str); 3] {
-        [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)]
+    pub fn scopes(&self) -> Vec<(Scope, &str)> {
+        let own =
+            [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)];
+        let asked = self.lookups.iter().map(|part| (Scope::Account, &part.gate.account));
+        own.into_iter().chain(asked).map(|(scope, name)| (scope, name.as_str())).collect()
     }
 
     /// What becomes of a call in doubt on this route.

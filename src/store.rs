@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use crate::event::{Event, Received, Version};
 use crate::outcome::{Scope, Verb};
 
 pub mod journal;
+/// Permits that processes share.
+pub mod permits;
 /// SQLite: WAL, `synchronous=FULL`, one writer thread.
 pub mod sqlite;
 
@@ -140,6 +143,17 @@ pub struct LedgerEntry {
     pub progress: Progress,
     /// When its first retry was asked for: where `give_up_after` starts.
     pub first_retry: Option<Timestamp>,
+    /// The call of which it is unknown whether it took effect; of an ended or held delivery there is none.
+    pub doubt: Option<Doubt>,
+}
+
+/// A call of which it is unknown whether it took effect (promise P6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What it was to do.
+    pub verb: Verb,
+    /// When the first of them began: what it made, if it made anything, is no older.
+    pub since: Timestamp,
 }
 
 /// An unfinished delivery that must end before a later one of the same link may begin.
@@ -198,6 +212,8 @@ pub struct Intent {
     pub first_retry: Option<Timestamp>,
     /// What the call will do.
     pub verb: Verb,
+    /// Since when it is unknown whether a call took effect: now, unless an earlier one is still in doubt.
+    pub since: Timestamp,
     /// When the ledger may forget it once it has ended.
     pub expires: Timestamp,
     /// The account to charge one call to, with its monthly limit.
@@ -348,6 +364,9 @@ pub struct Suspension {
     pub since: Timestamp,
     /// When it resumes by itself; `None`: a probe or a person.
     pub until: Option<Timestamp>,
+    /// When it is tried next whether it works again; `None`: only its time or a person resumes it.
+    #[serde(default)]
+    pub probe: Option<Timestamp>,
 }
 
 /// A fencing token: only the newest holder of a lease can write under it.
@@ -451,11 +470,27 @@ pub trait Store: Send + Sync {
 
     // === Accounts ===
 
-    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins.
+    /// Takes, renews or gives back this process's share of an account's concurrency, by the store's clock; how many calls
+    /// at once it may make until the share runs out ([`permits::grant`]).
+    async fn share(&self, ask: permits::ShareAsk) -> Result<u32>;
+
+    /// Reserves the next turns of an account by its rate, by the store's clock; how long it is until the first. Turns
+    /// outlast a restart, so none is given twice.
+    async fn turns(&self, ask: permits::TurnAsk) -> Result<Duration>;
+
+    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins, and the first
+    /// `since` stays.
     async fn suspend(&self, suspension: Suspension) -> Result<bool>;
 
     /// Resumes; true if it was suspended.
     async fn resume(&self, scope: Scope, name: &str) -> Result<bool>;
+
+    /// Resumes what is suspended exactly so, by `since` and `until`; false if it was resumed, or suspended anew, meanwhile.
+    async fn lift(&self, suspension: Suspension) -> Result<bool>;
+
+    /// Moves the next probe of a suspension from [`Suspension::probe`] to `next`; true for one caller alone, who is to
+    /// make the probe.
+    async fn claim_probe(&self, suspension: Suspension, next: Timestamp) -> Result<bool>;
 
     /// Everything that is suspended.
     async fn suspensions(&self) -> Result<Vec<Suspension>>;

@@ -289,7 +289,8 @@ impl StreamLoop {
             Some(account) => (Scope::Account, account.clone()),
             None => (Scope::Source, self.source.clone()),
         };
-        let suspension = Suspension { scope, name, why: why.to_owned(), since: self.clock.now(), until: None };
+        let suspension =
+            Suspension { scope, name, why: why.to_owned(), since: self.clock.now(), until: None, probe: None };
         let suspended: Result<bool, StoreError> = self.halts.suspend(suspension).await;
         if let Err(error) = suspended {
             tracing::warn!(source = %self.source, %error, "the suspension is not stored");

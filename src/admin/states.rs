@@ -7,10 +7,11 @@ use super::views::{AccountView, Done, Readiness, RouteView, SinkView, SourceView
 use super::{Operator, OperatorError, Result};
 use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
-use crate::deliver::gate::{Gate, month_turns};
+use crate::deliver::gate::{charge, month_turns};
 use crate::outcome::Scope;
+use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
-use crate::store::{DeadClass, DeadFilter, StoredDead, Suspension};
+use crate::store::{DeadClass, DeadFilter, StoredDead};
 
 /// What anybody is told where a person has to put something right before the broker can be used.
 const REFUSED: &str = "broker: it is not to be used like this";
@@ -24,8 +25,7 @@ impl Operator {
         let now = self.clock.now();
         let mut views = Vec::new();
         for (name, connector, url, limits, zone) in self.all_accounts() {
-            let gate = Gate::new(name, limits, zone.clone());
-            let month = gate.charge(now).month;
+            let month = charge(name, limits, &zone, now).month;
             let used = self.store.used(name, &month).await?;
             views.push(AccountView {
                 name: name.to_owned(),
@@ -61,7 +61,7 @@ impl Operator {
         let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
             return Err(OperatorError::Refused(format!("{name} counts no calls")));
         };
-        let month = Gate::new(name, limits, zone).charge(self.clock.now()).month;
+        let month = charge(name, limits, &zone, self.clock.now()).month;
         self.store.set_used(name, &month, used).await?;
         Ok(Done { done: format!("account {name}: {used} calls used in {month}") })
     }
@@ -103,6 +103,7 @@ impl Operator {
                 path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
+                asks: if source.polls() { guard::asked(&*self.store, &source.name).await? } else { None },
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
             });
         }
@@ -156,8 +157,7 @@ impl Operator {
     pub async fn suspend(&self, scope: Scope, name: &str, why: Option<String>) -> Result<Done> {
         self.check_name(scope, name)?;
         let why = why.unwrap_or_else(|| "suspended by a person".to_owned());
-        let since = self.clock.now();
-        self.halts.suspend(Suspension { scope, name: name.to_owned(), why, since, until: None }).await?;
+        self.halts.stop(scope, name, why).await?;
         Ok(Done { done: format!("{} {name} is suspended", scope.name()) })
     }
 
@@ -186,6 +186,24 @@ impl Operator {
         };
         wake.notify_one();
         Ok(Done { done: format!("source {name} is polled now") })
+    }
+
+    /// Lets a source delete what it stopped at, once, and polls it now.
+    ///
+    /// # Errors
+    /// No such source, or it asks nothing; the store.
+    pub async fn confirm(&self, name: &str) -> Result<Done> {
+        self.check_name(Scope::Source, name)?;
+        let Some(Asked { deleted, known }) = guard::confirm(&*self.store, name).await? else {
+            return Err(OperatorError::Refused(format!("source {name} asks nothing")));
+        };
+        self.halts.resume(Scope::Source, name).await?;
+        if let Some(wake) = self.pollers.get(name) {
+            wake.notify_one();
+        }
+        Ok(Done {
+            done: format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once"),
+        })
     }
 
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {

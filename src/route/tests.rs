@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{RequestConfig, RetryConfig};
+use crate::config::{Priority, RequestConfig, RetryConfig};
 use crate::event::{NewEvent, Payload, Received, Version};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
@@ -44,8 +44,11 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         to: "s".into(),
         key: None,
         cases,
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     }

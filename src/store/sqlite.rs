@@ -8,6 +8,7 @@ mod dead;
 mod deliveries;
 mod leases;
 mod lock;
+mod permits;
 mod renames;
 mod schema;
 mod seed;
@@ -17,6 +18,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -28,6 +30,7 @@ pub use schema::Migrations;
 pub use seed::seed;
 pub use simulated::{Calm, Weather};
 
+use super::permits::{ShareAsk, TurnAsk};
 use super::{
     Backlog, Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result,
     Settlement, Standing, Store, StoreError, StoredDead, Suspension, Unfinished,
@@ -42,6 +45,8 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0002_queue.sql"),
     include_str!("sqlite/migrations/0003_snapshot.sql"),
     include_str!("sqlite/migrations/0004_backlog.sql"),
+    include_str!("sqlite/migrations/0005_accounts.sql"),
+    include_str!("sqlite/migrations/0006_doubt.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.
@@ -196,6 +201,17 @@ impl Store for SqliteStore {
 
     // === Accounts ===
 
+    async fn share(&self, ask: ShareAsk) -> Result<u32> {
+        let now = self.clock.now();
+        self.db.write("taking a share of an account", move |db| permits::share(db, &ask, now)).await
+    }
+
+    async fn turns(&self, ask: TurnAsk) -> Result<Duration> {
+        let now = self.clock.now();
+        let first = self.db.write("reserving calls", move |db| permits::turns(db, &ask, now)).await?;
+        Ok(Duration::try_from(first.duration_since(now)).unwrap_or_default())
+    }
+
     async fn suspend(&self, suspension: Suspension) -> Result<bool> {
         self.db.write("suspending", move |db| accounts::suspend(db, &suspension)).await
     }
@@ -203,6 +219,14 @@ impl Store for SqliteStore {
     async fn resume(&self, scope: Scope, name: &str) -> Result<bool> {
         let name = name.to_owned();
         self.db.write("resuming", move |db| accounts::resume(db, scope, &name)).await
+    }
+
+    async fn lift(&self, suspension: Suspension) -> Result<bool> {
+        self.db.write("resuming", move |db| accounts::lift(db, &suspension)).await
+    }
+
+    async fn claim_probe(&self, suspension: Suspension, next: Timestamp) -> Result<bool> {
+        self.db.write("claiming a probe", move |db| accounts::claim_probe(db, &suspension, next)).await
     }
 
     async fn suspensions(&self) -> Result<Vec<Suspension>> {

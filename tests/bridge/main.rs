@@ -2,9 +2,12 @@
 // One binary: each would link the whole crate again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod asked;
+mod batches;
 mod binary;
 mod bridge;
 mod changes;
+mod doubt;
 mod measured;
 mod operator;
 mod order;

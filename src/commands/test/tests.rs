@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::config::{Action, CaseConfig, Listen, RetryConfig, SinkConfig, SourceConfig};
+use crate::config::{Action, CaseConfig, Listen, Priority, RetryConfig, SinkConfig, SourceConfig};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
 use crate::event::{NewEvent, Payload};
@@ -105,8 +105,11 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         to: "crm".into(),
         key: None,
         cases: vec![case],
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     };
@@ -172,7 +175,7 @@ fn report(tests: &[Value]) -> Report {
     let sinks: BTreeMap<String, Arc<dyn Sink>> = [("crm".to_owned(), Arc::new(Crm) as Arc<dyn Sink>)].into();
     let hooks: BTreeMap<String, Arc<dyn Hook>> = [("form".to_owned(), Arc::new(Form) as Arc<dyn Hook>)].into();
     let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, clock: &clock })
+    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, lookups: &BTreeMap::new(), clock: &clock })
 }
 
 #[test]

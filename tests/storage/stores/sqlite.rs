@@ -20,6 +20,11 @@ async fn nothing_is_known_of_what_was_never_seen() {
 }
 
 #[tokio::test]
+async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word() {
+    deliveries::a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(rig()).await;
+}
+
+#[tokio::test]
 async fn an_intent_is_open_until_it_is_settled() {
     deliveries::an_intent_is_open_until_it_is_settled(rig()).await;
 }
@@ -117,6 +122,16 @@ async fn p9_one_owner_has_a_lease_at_a_time() {
 #[tokio::test]
 async fn p9_a_cursor_is_written_under_the_newest_lease_alone() {
     keeping::p9_a_cursor_is_written_under_the_newest_lease_alone(rig()).await;
+}
+
+#[tokio::test]
+async fn p9_a_snapshot_is_written_with_its_cursor_or_not_at_all() {
+    keeping::p9_a_snapshot_is_written_with_its_cursor_or_not_at_all(rig()).await;
+}
+
+#[tokio::test]
+async fn a_renamed_source_keeps_its_snapshot() {
+    keeping::a_renamed_source_keeps_its_snapshot(rig()).await;
 }
 
 #[tokio::test]
