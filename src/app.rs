@@ -25,9 +25,10 @@ use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole};
+use crate::deliver::alerts::Alerts;
 use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
-use crate::deliver::{Services, historian, worker};
+use crate::deliver::{Services, historian, probe, worker};
 use crate::intake::{self, Intake};
 use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
@@ -219,10 +220,11 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
-    Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
+    Ok(Arc::new(operator(&config, &parts, clock)))
 }
 
-fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<String, Arc<Notify>>) -> Operator {
+/// One that knows what the files tell.
+fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock) -> Operator {
     Operator {
         config: Arc::clone(config),
         store: Arc::clone(&parts.store),
@@ -232,7 +234,9 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         clock,
         redactor: Arc::clone(&parts.redactor),
         pulse: Pulse::default(),
-        pollers,
+        pollers: HashMap::new(),
+        gates: HashMap::new(),
+        sinks: plans::Destinations::new(),
     }
 }
 
@@ -244,6 +248,7 @@ pub struct Bridge {
     operator: Arc<Operator>,
     intake: Arc<Intake>,
     gates: plans::Gates,
+    sinks: plans::Destinations,
     pollers: Vec<Polled>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
@@ -295,17 +300,22 @@ impl Bridge {
             redactor: Arc::clone(&parts.redactor),
             dry_run: options.dry_run,
         });
+        let sinks = plans::destinations(&services, &gates)?;
         let limits = intake::Limits::default();
         let intake = Arc::new(Intake::new(hooks, Arc::clone(&parts.broker), journal, clock.clone(), limits));
-        let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
-        let operator = Arc::new(operator(&config, &parts, clock, wakes));
+        let operator = Arc::new(Operator {
+            pollers: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect(),
+            gates: gates.clone(),
+            sinks: sinks.clone(),
+            ..operator(&config, &parts, clock)
+        });
         let admin = match &config.listen.admin {
             Some(admin) => Some(bind(admin.address).await?),
             None => None,
         };
         let hooks = bind(config.listen.hooks).await?;
         let socket = socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, sinks, pollers, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -338,8 +348,20 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
-        for plan in plans::plans(&services, &gates)? {
+        let Self {
+            config,
+            parts,
+            services,
+            operator,
+            intake,
+            gates,
+            sinks: destinations,
+            pollers,
+            hooks,
+            admin,
+            socket,
+        } = self;
+        for plan in plans::plans(&config, &destinations) {
             let until = tasks.until.clone();
             tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
@@ -347,6 +369,11 @@ impl Bridge {
         tasks.start("historian", historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        if !services.dry_run {
+            let sinks = destinations.values().cloned().collect();
+            tasks.start("probe", probe::run(sinks, Arc::clone(&services), tasks.until.clone()));
+            tasks.start("alerts", alerts(&services, &destinations, &gates).run(tasks.until.clone()));
+        }
         let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
         tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
@@ -405,6 +432,16 @@ impl Tasks {
             tracing::warn!("not everything finished in time; what was under way is taken up at the next start");
             self.set.shutdown().await;
         }
+    }
+}
+
+fn alerts(services: &Arc<Services>, sinks: &plans::Destinations, gates: &plans::Gates) -> Alerts {
+    Alerts {
+        services: Arc::clone(services),
+        to: services.config.alerts.as_ref().and_then(|name| sinks.get(name)).cloned(),
+        sinks: sinks.values().cloned().collect(),
+        gates: gates.values().cloned().collect(),
+        owner: OWNER.to_owned(),
     }
 }
 

@@ -187,6 +187,7 @@ pub mod call;
 pub mod client;
 mod hooks;
 mod lookups;
+pub mod notice;
 mod pollers;
 pub mod reading;
 mod registrar;

@@ -3,7 +3,8 @@
 //! # Layout
 //! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
 //! delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
-//! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
+//! the account, suspensions ([`halts`]), the sink's breaker, [`refusals`] in a row; [`probe`] finds out whether what was
+//! suspended works again, and [`alerts`] tells people. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
 
 use std::sync::Arc;
@@ -24,11 +25,15 @@ use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::journal::Journal;
 
+pub mod alerts;
 pub mod attempt;
 pub mod breaker;
+pub mod direct;
 pub mod gate;
 pub mod halts;
 pub mod historian;
+pub mod probe;
+pub mod refusals;
 pub mod schedule;
 pub mod worker;
 
@@ -66,6 +71,8 @@ pub struct Destination {
     pub gate: Arc<gate::Gate>,
     /// Whether it has failed too often in a row.
     pub breaker: breaker::Breaker,
+    /// Whom it refused lately for want of a permission.
+    pub refusals: refusals::Refusals,
 }
 
 /// A route and where it leads.

@@ -1,6 +1,6 @@
 //! Every enabled route with its sink, and the permits that sinks of one account share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -8,6 +8,7 @@ use super::AppError;
 use crate::config::Config;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Shared};
+use crate::deliver::refusals::Refusals;
 use crate::deliver::{Destination, Plan, Services};
 
 /// The gates of all accounts by name: whoever calls an account goes through the same one.
@@ -23,10 +24,13 @@ pub fn gates(config: &Config, shared: &Shared) -> Gates {
     of_accounts.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
 }
 
-/// Builds the plans of all routes that are switched on and whose sink is.
-pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> {
+/// Sinks by name.
+pub type Destinations = BTreeMap<String, Arc<Destination>>;
+
+/// Builds all sinks that are switched on.
+pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, AppError> {
     let config = &services.config;
-    let mut destinations = HashMap::new();
+    let mut destinations = Destinations::new();
     for sink in config.sinks.iter().filter(|sink| sink.enabled) {
         let built = config
             .build_sink(sink, &services.client, &services.clock)
@@ -38,13 +42,19 @@ pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> 
             sink: Arc::from(built),
             gate: Arc::clone(gate),
             breaker: Breaker::default(),
+            refusals: Refusals::default(),
         };
-        destinations.insert(sink.name.as_str(), Arc::new(destination));
+        destinations.insert(sink.name.clone(), Arc::new(destination));
     }
+    Ok(destinations)
+}
+
+/// The plans of all routes that are switched on and whose sink is.
+pub fn plans(config: &Arc<Config>, destinations: &Destinations) -> Vec<Plan> {
     let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
     let plans = routes.filter_map(|(index, route)| {
         let to = Arc::clone(destinations.get(route.to.as_str())?);
         Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
     });
-    Ok(plans.collect())
+    plans.collect()
 }

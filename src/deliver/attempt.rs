@@ -35,6 +35,7 @@ use crate::store::{
     Question, Settlement, Standing, Suspension,
 };
 
+mod refused;
 mod settle;
 
 /// How long a repetition of a body that has neither id nor subject is known.
@@ -295,7 +296,9 @@ impl Attempt {
 
     fn record_with_breaker(&self, admitted: Admission, outcome: &Outcome) {
         let went = match outcome {
-            Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
+            Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Refused { .. } | Outcome::Suspend { .. } => {
+                Some(true)
+            }
             // A 429 is the account's pause, not the sink's failure.
             Outcome::Retry { account: true, .. } => None,
             Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),

@@ -35,7 +35,8 @@ impl Meter for AccountMeter {
     async fn admit(&self) -> Result<Admitted, String> {
         let account = &self.gate.account;
         let permit = self.gate.permit().await.ok_or("the account takes no more calls")?;
-        if let Some(halt) = self.halts.any(&[(Scope::Account, account)]) {
+        let probing = self.halts.is_probed(Scope::Account, account);
+        if let Some(halt) = self.halts.any(&[(Scope::Account, account)]).filter(|_| !probing) {
             return Err(format!("the account is suspended: {}", halt.why));
         }
         let now = self.clock.now();

@@ -5,10 +5,11 @@ use super::{
     LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, Suspension,
     Timestamp, Verb, first_retry, route, schedule,
 };
+use crate::deliver::halts::next_probe;
 
 impl Attempt {
     pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<()> {
-        match made.outcome {
+        match self.judged(made.outcome) {
             Outcome::Delivered { remote_id } => {
                 let link = self.applied(verb, remote_id.or_else(|| call.remote_id.clone()), standing);
                 let detail = link.remote_id.clone().unwrap_or_default();
@@ -20,7 +21,9 @@ impl Attempt {
                 }
                 self.retry_later(call, standing, after, why, made.refund).await
             }
-            Outcome::Reject { why } => self.give_up(standing, DeadClass::Payload, why, Some(call)).await,
+            Outcome::Reject { why } | Outcome::Refused { why } => {
+                self.give_up(standing, DeadClass::Payload, why, Some(call)).await
+            }
             Outcome::Suspend { what, why, until } => {
                 let name = match what {
                     Scope::Account => self.plan.to.gate.account.clone(),
@@ -224,9 +227,11 @@ impl Attempt {
 
     pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
         let since = self.services.clock.now();
+        let probe =
+            (scope == Scope::Account && until.is_none() && self.can_be_probed()).then(|| next_probe(since, since));
         // Shown without the event that it came from, so masked here.
         let why = self.masked(&why);
-        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe: None };
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
             tracing::error!(%error, "a suspension could not be stored");
