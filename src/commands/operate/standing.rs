@@ -106,7 +106,12 @@ mod tests {
             account(of(suspended(Scope::Account, None, Some("2026-11-10T04:00:00Z")))),
             account(of(suspended(Scope::Account, None, None))),
         ];
-        insta::assert_snapshot!(lines(rows), @"");
+        insta::assert_snapshot!(lines(rows), @"
+        daou | works | 2026-11 | 827 of 1500 | used up on the 19th | 3 of 8, 2 wait | ok
+        daou | works | 2026-11 | 827 of 1500 |  |  | account suspended until UNTIL: code 901: client id
+        daou | works | 2026-11 | 827 of 1500 |  |  | account suspended since SINCE, tried again NEXT: code 901: client id
+        daou | works | 2026-11 | 827 of 1500 |  |  | account suspended since SINCE: code 901: client id
+        ");
     }
 
     #[test]
@@ -128,6 +133,11 @@ mod tests {
             sink(SinkView { breaker: None, ..view.clone() }),
             sink(SinkView { enabled: false, ..view }),
         ];
-        insta::assert_snapshot!(lines(rows), @"");
+        insta::assert_snapshot!(lines(rows), @"
+        crm | works | daou | 7 | fails since SINCE, tried again NEXT
+        crm | works | daou | 7 | sink suspended since SINCE: code 901: client id
+        crm | works | daou | 7 | ok
+        crm | works | daou | 7 | switched off
+        ");
     }
 }
