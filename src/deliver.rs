@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RouteConfig};
 use crate::connectors::client::Client;
 use crate::connectors::{OnDoubt, Sink, SinkKind};
-use crate::event::Event;
+use crate::event::{Collapse, Event};
+use crate::metrics::Metrics;
 use crate::outcome::{Scope, Verb};
 use crate::redact::Redactor;
 use crate::store::Store;
@@ -33,9 +35,15 @@ pub mod gate;
 pub mod halts;
 pub mod historian;
 pub mod probe;
+pub mod refill;
 pub mod refusals;
 pub mod schedule;
 pub mod worker;
+
+/// How long a repetition of a body that has neither id nor subject is known.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
+const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 
 /// What every worker shares.
 pub struct Services {
@@ -55,6 +63,8 @@ pub struct Services {
     pub halts: Arc<halts::Halts>,
     /// What to mask in what is logged and recorded.
     pub redactor: Arc<Redactor>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// True: render and show, but send nothing.
     pub dry_run: bool,
 }
@@ -105,6 +115,17 @@ impl Plan {
     pub fn on_doubt(&self, verb: Verb) -> OnDoubt {
         self.route().on_doubt.unwrap_or_else(|| self.to.sink.on_doubt(verb))
     }
+}
+
+/// When the ledger may forget a delivery that ends now.
+fn expires(config: &Config, event: &Event, now: Timestamp) -> Timestamp {
+    let dedupe = SignedDuration::try_from(config.dedupe).unwrap_or(SignedDuration::MAX);
+    let known_until = match event.collapse {
+        Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
+        Collapse::BodyForADay => event.received.at().saturating_add(A_DAY),
+    };
+    let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
+    known_until.unwrap_or(Timestamp::MAX).max(at_least)
 }
 
 /// The `webhook-id` of a delivery: the same for all its attempts, another for every other delivery.

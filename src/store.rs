@@ -267,6 +267,8 @@ pub enum DeadClass {
     Poison,
     /// In doubt: a person decides (`dari dead mark`).
     Held,
+    /// Its route was retired before it was delivered.
+    Retired,
 }
 
 /// A delivery that was given up or is held, kept until a person replays, marks or drops it.
@@ -312,6 +314,28 @@ pub struct DeadFilter {
     /// At most so many; 0: 100.
     #[serde(default)]
     pub limit: usize,
+}
+
+/// An unfinished delivery that no person decides on: it waits, or a call may be under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    /// [`Event::key`].
+    pub event: String,
+    /// [`Event::generation`].
+    pub generation: u32,
+    /// Its line in the ledger.
+    pub entry: LedgerEntry,
+}
+
+/// How much of a route waits for its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route.
+    pub route: String,
+    /// Deliveries whose next attempt is not due yet.
+    pub waiting: u64,
+    /// When the oldest of those that wait or are due was received.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Something that was stopped as a whole, and why.
@@ -363,6 +387,15 @@ pub trait Store: Send + Sync {
 
     /// The ledger's line of a delivery.
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>>;
+
+    /// Writes the first line of a delivery, unless it has one; true if it was written.
+    async fn enlist(&self, settlement: Settlement) -> Result<bool>;
+
+    /// The unfinished deliveries of a route, those that are held left out, in order of receipt.
+    async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>>;
+
+    /// What waits, by route; routes of which nothing waits may be missing.
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>>;
 
     /// Forgets at most `limit` ended ledger lines that expired before `now`; tells how many.
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize>;

@@ -5,13 +5,16 @@ use jiff::tz::TimeZone;
 
 use super::views::{AccountView, BreakerView, Done, PermitsView, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
-use crate::broker::{Depth, JOURNAL, Waiting};
+use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Usage, charge, forecast};
 use crate::outcome::Scope;
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{DeadClass, DeadFilter, StoredDead};
+
+/// What anybody is told where a person has to put something right before the broker can be used.
+const REFUSED: &str = "broker: it is not to be used like this";
 
 impl Operator {
     /// Every account, and every sink that is its own.
@@ -97,13 +100,12 @@ impl Operator {
         for source in &self.config.sources {
             let cursor = self.store.cursor(&source.name).await?;
             let last_poll = self.journal.polled(&source.name, 1).await?.into_iter().next();
-            let polls = source.polls();
             let account = source.account.as_deref().unwrap_or_default();
             views.push(SourceView {
                 name: source.name.clone(),
                 kind: source.kind.name.to_owned(),
                 enabled: source.enabled,
-                path: (!polls).then(|| format!("/hooks/{}", source.name)),
+                path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
@@ -188,29 +190,6 @@ impl Operator {
         };
         wake.notify_one();
         Ok(Done { done: format!("source {name} is polled now") })
-    }
-
-    /// Forgets a route that the config no longer has: its links, its ledger, and its queue.
-    ///
-    /// # Errors
-    /// The config still has it, or messages wait for it and `drop` was not said; the store or the broker.
-    pub async fn retire(&self, name: &str, drop: bool) -> Result<Done> {
-        if self.config.routes.iter().any(|route| route.name == name) {
-            let why = format!("route {name} is in the config: take it out first, or suspend it");
-            return Err(OperatorError::Refused(why));
-        }
-        let depths = self.broker.depths().await?;
-        let queued = depths.iter().find(|d| d.queue == name && name != JOURNAL);
-        if let Some(depth) = queued.filter(|d| d.messages > 0 && !drop) {
-            let why = format!(
-                "{} messages wait for route {name}: put it back to let it work them off, or say --drop to lose them",
-                depth.messages
-            );
-            return Err(OperatorError::Refused(why));
-        }
-        let dropped = if queued.is_some() { self.broker.remove(name).await? } else { 0 };
-        let links = self.store.forget_route(name).await?;
-        Ok(Done { done: format!("route {name} is forgotten: {links} links, {dropped} messages") })
     }
 
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
@@ -339,10 +318,18 @@ impl Operator {
             notes.push(format!("store: {why}"));
         }
         let spool = self.broker.spooled();
-        if let Err(error) = self.broker.depths().await {
-            ready &= spool.is_some_and(|waiting| !waiting.refusing);
-            let shown = if details || spool.is_none() { error.to_string() } else { "it does not answer".to_owned() };
-            notes.push(format!("broker: {shown}"));
+        if let Some(why) = self.settling.trouble() {
+            // Not a matter of waiting. What comes is spooled all the same.
+            ready = false;
+            notes.push(if details { why } else { REFUSED.to_owned() });
+        } else if let Err(error) = self.broker.check().await {
+            let refused = matches!(error, BrokerError::Refused(_));
+            ready &= !refused && spool.is_some_and(|waiting| !waiting.refusing);
+            notes.push(match (details || spool.is_none(), refused) {
+                (true, _) => format!("broker: {error}"),
+                (false, true) => REFUSED.to_owned(),
+                (false, false) => "broker: it does not answer".to_owned(),
+            });
         }
         if let Some(Waiting { events, refusing }) = spool {
             if events > 0 {
@@ -352,6 +339,9 @@ impl Operator {
                 ready = false;
                 notes.push("spool: it takes no more".to_owned());
             }
+        }
+        if details {
+            notes.extend(self.broker.notes());
         }
         Readiness { ready, notes }
     }

@@ -27,27 +27,17 @@ struct Names {
 /// [`AppError::Names`] with every route whose links or messages would be orphaned; then nothing was changed.
 pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
     let known = known(store).await?;
-    let mut faults = Vec::new();
-    for (name, to) in &known.routes {
+    let mut faults = led_elsewhere(config, store, &known).await?;
+    let depths = if vanished(config, &known).next().is_some() { broker.depths().await? } else { Vec::new() };
+    for name in vanished(config, &known) {
         let links = store.link_count(name).await?;
-        match config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name)) {
-            Some(route) if links > 0 && leads_elsewhere(config, to, &route.to) => faults.push(format!(
-                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
-                 new route another name; or take it out of the config, forget the links with \
-                 `dari routes retire {name}`, and put it back",
-                route.to
-            )),
-            Some(_) => {}
-            None => {
-                let queued = broker.depths().await?.into_iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
-                if links > 0 || queued > 0 {
-                    faults.push(format!(
-                        "route {name} is no longer in the config, but {queued} messages wait for it and {links} links \
-                         belong to it. Say `was: {name}` at the route that takes its place, put it back with \
-                         `enabled: false`, or forget it with `dari routes retire {name}`"
-                    ));
-                }
-            }
+        let queued = depths.iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
+        if links > 0 || queued > 0 {
+            faults.push(format!(
+                "route {name} is no longer in the config, but {queued} messages wait for it and {links} links belong \
+                 to it. Say `was: {name}` at the route that takes its place, put it back with `enabled: false`, or \
+                 forget it with `dari routes retire {name}`"
+            ));
         }
     }
     if !faults.is_empty() {
@@ -60,6 +50,44 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
     };
     store.set_fact(FACT, serde_json::to_value(names).unwrap_or_default()).await?;
     Ok(())
+}
+
+/// The part of [`settle`] that needs no broker: sources and sinks are to be known by their names from the start on.
+///
+/// # Errors
+/// [`AppError::Names`] with every route whose links would lead elsewhere; then nothing was changed.
+pub async fn settle_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    let known = known(store).await?;
+    let faults = led_elsewhere(config, store, &known).await?;
+    if !faults.is_empty() {
+        return Err(AppError::Names(faults));
+    }
+    rename_in_store(config, store, &known).await
+}
+
+/// Routes of the last start that have no successor.
+fn vanished<'a>(config: &Config, known: &'a Names) -> impl Iterator<Item = &'a String> {
+    let stays =
+        |name: &String| config.routes.iter().any(|route| &route.name == name || route.was.as_ref() == Some(name));
+    known.routes.keys().filter(move |name| !stays(name))
+}
+
+async fn led_elsewhere(config: &Config, store: &dyn Store, known: &Names) -> Result<Vec<String>, AppError> {
+    let mut faults = Vec::new();
+    for (name, to) in &known.routes {
+        let route = config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name));
+        let Some(route) = route.filter(|route| leads_elsewhere(config, to, &route.to)) else { continue };
+        let links = store.link_count(name).await?;
+        if links > 0 {
+            faults.push(format!(
+                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
+                 new route another name; or take it out of the config, forget the links with \
+                 `dari routes retire {name}`, and put it back",
+                route.to
+            ));
+        }
+    }
+    Ok(faults)
 }
 
 fn leads_elsewhere(config: &Config, before: &str, now: &str) -> bool {
@@ -78,12 +106,22 @@ async fn known(store: &dyn Store) -> Result<Names, AppError> {
 /// The store or the broker.
 pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
     let known = known(store).await?;
-    for route in &config.routes {
-        if let Some(was) = route.was.as_ref().filter(|was| known.routes.contains_key(*was) && *was != JOURNAL) {
-            store.rename_route(was, &route.name).await?;
-            broker.rename(was, &route.name).await?;
-            tracing::info!(from = %was, to = %route.name, "the route's links and messages go by its new name");
-        }
+    for (was, route) in renamed(config, &known) {
+        broker.rename(was, route).await?;
+    }
+    rename_in_store(config, store, &known).await
+}
+
+/// Former and present names of routes.
+fn renamed<'a>(config: &'a Config, known: &'a Names) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let pairs = config.routes.iter().filter_map(|route| Some((route.was.as_deref()?, route.name.as_str())));
+    pairs.filter(|(was, _)| known.routes.contains_key(*was) && *was != JOURNAL)
+}
+
+async fn rename_in_store(config: &Config, store: &dyn Store, known: &Names) -> Result<(), AppError> {
+    for (was, route) in renamed(config, known) {
+        store.rename_route(was, route).await?;
+        tracing::info!(from = %was, to = %route, "the route's links and messages go by its new name");
     }
     for source in &config.sources {
         if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {

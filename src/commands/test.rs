@@ -262,6 +262,7 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
         remote_id: link.as_ref().and_then(|link| link.remote_id.as_deref()),
         request: rendered.request.as_ref(),
         webhook_id: "msg_test",
+        traceparent: &event.traceparent(),
         now: bench.clock.now(),
     });
     let call = match prepared {

@@ -143,10 +143,26 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// True if it asks for news, false if it receives webhooks.
+    /// True if it asks for news: it says how often.
     #[must_use]
     pub fn polls(&self) -> bool {
-        self.kind.fields.iter().any(|field| field.name == "every")
+        self.has("every")
+    }
+
+    /// True if it is handed messages: it says how many ahead.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.has("prefetch")
+    }
+
+    /// True if it receives webhooks.
+    #[must_use]
+    pub fn is_hook(&self) -> bool {
+        !self.polls() && !self.streams()
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.kind.fields.iter().any(|known| known.name == field)
     }
 }
 

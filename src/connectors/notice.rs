@@ -45,21 +45,23 @@ impl Notice {
         ];
         let taken = all.into_iter().filter(|(name, _)| *name == "text" || sink.takes(name).is_ok());
         let fields: Map<String, Value> = taken.map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
+        let hash = self.hash(state);
         sink.takes("text").map_err(|why| format!("`text`: {why}"))?;
         sink.prepare(&Operation {
             verb: Verb::Create,
             fields: &fields,
             remote_id: None,
             request: None,
-            webhook_id: &self.webhook_id(state),
+            webhook_id: &format!("alert_{}", &hash[..32]),
+            // A trace of its own: it belongs to no event.
+            traceparent: &format!("00-{}-{}-00", &hash[..32], &hash[32..48]),
             now,
         })
     }
 
-    /// The same whenever this is told again, because nobody knows whether it was heard.
-    fn webhook_id(&self, state: &str) -> String {
+    /// The same whenever this is told again, because nobody knows whether it was heard: 64 hexadecimal digits.
+    fn hash(&self, state: &str) -> String {
         use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(format!("{}\n{state}\n{}", self.about, self.since));
-        format!("alert_{}", hex::encode(&digest[..16]))
+        hex::encode(Sha256::digest(format!("{}\n{state}\n{}", self.about, self.since)))
     }
 }

@@ -27,6 +27,8 @@ pub struct Operation<'a> {
     pub request: Option<&'a Request>,
     /// Stable across the attempts of one delivery, unique among deliveries.
     pub webhook_id: &'a str,
+    /// A W3C `traceparent` of this attempt within the event's trace.
+    pub traceparent: &'a str,
     /// The time of this attempt.
     pub now: Timestamp,
 }

@@ -26,7 +26,7 @@ use crate::broker::Message;
 use crate::config::{Action, CaseConfig};
 use crate::connectors::client::SendError;
 use crate::connectors::{Call, OnDoubt, Operation};
-use crate::event::{Collapse, Event};
+use crate::event::Event;
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::route;
 use crate::store::journal::{Entry, Record, Step};
@@ -38,10 +38,6 @@ use crate::store::{
 mod refused;
 mod settle;
 
-/// How long a repetition of a body that has neither id nor subject is known.
-const A_DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
-const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How long a delivery waits behind one that nobody knows the end of.
 const BEHIND_DOUBT: Duration = Duration::from_secs(30);
 /// How often the broker may put a message aside before it is a dead letter.
@@ -238,12 +234,14 @@ impl Attempt {
             route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let webhook_id = webhook_id(&self.plan.route().name, event);
         self.plan.to.sink.prepare(&Operation {
             verb,
             fields: &rendered.fields,
             remote_id: standing.link.as_ref().and_then(|l| l.remote_id.as_deref()),
             request: rendered.request.as_ref(),
-            webhook_id: &webhook_id(&self.plan.route().name, event),
+            traceparent: &event.traceparent_of(&format!("{webhook_id}\n{}", self.job.message.attempt)),
+            webhook_id: &webhook_id,
             now: self.services.clock.now(),
         })
     }
@@ -394,13 +392,7 @@ impl Attempt {
     }
 
     fn expires(&self, now: Timestamp) -> Timestamp {
-        let dedupe = SignedDuration::try_from(self.plan.config.dedupe).unwrap_or(SignedDuration::MAX);
-        let known_until = match self.event().collapse {
-            Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
-            Collapse::BodyForADay => self.event().received.at().saturating_add(A_DAY),
-        };
-        let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
-        known_until.unwrap_or(Timestamp::MAX).max(at_least)
+        super::expires(&self.plan.config, self.event(), now)
     }
 }
 

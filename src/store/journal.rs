@@ -94,6 +94,9 @@ pub struct Refused {
     pub peer: String,
     /// The size of its body as far as it was read, in bytes.
     pub bytes: u64,
+    /// The body, where nobody else has it any more: as text, or `base64:` and the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// One poll of a source.

@@ -1,6 +1,7 @@
 //! The store in a SQLite file: WAL, `synchronous=FULL`, one writer thread whose commits all callers share.
 
 mod accounts;
+mod backlog;
 mod codec;
 mod database;
 mod dead;
@@ -29,8 +30,8 @@ pub use seed::seed;
 
 use super::permits::{ShareAsk, TurnAsk};
 use super::{
-    Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement,
-    Standing, Store, StoreError, StoredDead, Suspension,
+    Backlog, Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result,
+    Settlement, Standing, Store, StoreError, StoredDead, Suspension, Unfinished,
 };
 use crate::clock::Clock;
 use crate::connectors::{Change, Remembered};
@@ -41,7 +42,8 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0001_start.sql"),
     include_str!("sqlite/migrations/0002_queue.sql"),
     include_str!("sqlite/migrations/0003_snapshot.sql"),
-    include_str!("sqlite/migrations/0004_accounts.sql"),
+    include_str!("sqlite/migrations/0004_backlog.sql"),
+    include_str!("sqlite/migrations/0005_accounts.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.
@@ -102,6 +104,20 @@ impl Store for SqliteStore {
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>> {
         let now = self.clock.now();
         self.db.read("reading the ledger", move |db| deliveries::entry(db, &delivery, now)).await
+    }
+
+    async fn enlist(&self, settlement: Settlement) -> Result<bool> {
+        let now = self.clock.now();
+        self.db.write("writing a delivery", move |db| deliveries::enlist(db, &settlement, now)).await
+    }
+
+    async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>> {
+        let route = route.to_owned();
+        self.db.read("listing what is unfinished", move |db| backlog::unfinished(db, &route)).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>> {
+        self.db.read("counting what waits", move |db| backlog::backlog(db, now)).await
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize> {

@@ -6,6 +6,7 @@ mod accounts;
 mod binary;
 mod bridge;
 mod changes;
+mod measured;
 mod operator;
 mod order;
 mod receiver;

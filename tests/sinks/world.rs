@@ -100,6 +100,7 @@ impl World {
             remote_id: op.remote_id,
             request: request.as_ref(),
             webhook_id: op.webhook_id,
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             now: self.clock.now(),
         })?;
         // Faults that never answer are waited for.

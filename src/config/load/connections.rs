@@ -9,7 +9,7 @@ use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
 use crate::config::suggest::{did_you_mean, shown};
 use crate::connectors::{Limits, Manifest, SinkKind, SourceKind, SourceRole};
-use crate::settings::{Fault, Key, Node, NodeValue, Settings};
+use crate::settings::{Fault, Field, Key, Kind, Node, NodeValue, Settings};
 
 /// The vendor of each account, so that references can be checked before the accounts are; empty if it is unknown.
 pub(super) fn vendors(root: &Node, manifests: &[&'static Manifest]) -> BTreeMap<String, &'static str> {
@@ -131,7 +131,7 @@ impl Loader<'_> {
         let common = Settings::new(&node, fields::SOURCE);
         let (was, enabled) = (common.text("was").map(str::to_owned), common.flag("enabled"));
         let account = node.get("account").and_then(Node::text).map(str::to_owned);
-        let node = without(node, &[fields::SOURCE], kind.fields);
+        let node = self.placed(without(node, &[fields::SOURCE], kind.fields), kind.fields);
         let source =
             SourceConfig { name: key.name.clone(), spot: key.spot, kind, manifest, node, account, was, enabled };
         let account = source.account.as_deref().map(|name| accounts.get(name));
@@ -147,6 +147,19 @@ impl Loader<'_> {
             }
         }
         Some(source)
+    }
+
+    /// The paths among the values start at the config's folder.
+    fn placed(&self, mut node: Node, fields: &[Field]) -> Node {
+        if let NodeValue::Map(entries) = &mut node.value {
+            let is_path = |name: &str| fields.iter().any(|f| f.name == name && matches!(f.kind, Kind::Path));
+            for (_, value) in entries.iter_mut().filter(|(key, _)| is_path(&key.name)) {
+                if let NodeValue::Text(path) = &mut value.value {
+                    *path = self.dir.join(&*path).display().to_string();
+                }
+            }
+        }
+        node
     }
 
     pub(super) fn sinks(&mut self, section: Option<Node>, accounts: &Accounts) -> Vec<SinkConfig> {

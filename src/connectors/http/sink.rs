@@ -17,6 +17,7 @@ use crate::connectors::call::{TIMEOUT, secret_header};
 use crate::connectors::client::Addresses;
 use crate::connectors::signature::standard::{check_key, standard_signature};
 use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
+use crate::event::trace::TRACEPARENT;
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::settings::{Fault, Node, Settings, Spot};
 use crate::template::{CompileError, Context, Escape, Expression, Rendered, Tables, Template, Verdict};
@@ -150,6 +151,9 @@ impl Sink for HttpSink {
         if !bodiless {
             call = call.json(&Value::Object(operation.fields.clone()));
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Ok(traceparent) = HeaderValue::from_str(operation.traceparent) {
+            call.headers.insert(TRACEPARENT, traceparent);
         }
         for (name, value) in &self.headers {
             call.headers.insert(name, value.clone());

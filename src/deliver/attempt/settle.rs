@@ -135,7 +135,7 @@ impl Attempt {
         let ending = match class {
             DeadClass::Exhausted => "exhausted",
             DeadClass::Poison => "poison",
-            DeadClass::Payload | DeadClass::Held => "rejected",
+            DeadClass::Payload | DeadClass::Held | DeadClass::Retired => "rejected",
         };
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
@@ -153,6 +153,10 @@ impl Attempt {
         self.settle(settlement).await?;
         self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
+        if ending == "delivered" {
+            let since = self.services.clock.now().duration_since(self.event().received.at());
+            self.services.metrics.delivered(&self.plan.route().name, since.as_secs_f64().max(0.0));
+        }
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }

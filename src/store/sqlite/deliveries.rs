@@ -50,7 +50,7 @@ fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> ru
     db.prepare_cached(sql)?.query_row(params![route, key, micros(now)], read_entry).optional()
 }
 
-fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
+pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
     Ok(LedgerEntry {
         attempt: row.get("attempt")?,
         progress: read_progress(row)?,
@@ -196,6 +196,15 @@ pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusql
     Ok(())
 }
 
+/// Writes the first line of a delivery; false if it has one.
+pub fn enlist(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<bool> {
+    if entry(db, &settlement.delivery, now)?.is_some() {
+        return Ok(false);
+    }
+    settle(db, settlement, now)?;
+    Ok(true)
+}
+
 /// What the ledger needs to know of a delivery besides how far it is.
 struct Line<'a> {
     route: i64,
@@ -220,8 +229,8 @@ impl Line<'_> {
         };
         let link_owner = owner_or_new(db, &self.link.owner)?;
         let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, event, due, verb,
-                       link_owner, link_key, clock, process)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                       link_owner, link_key, clock, process, generation)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         db.prepare_cached(sql)?.execute(params![
             self.route,
             self.key,
@@ -236,6 +245,7 @@ impl Line<'_> {
             self.link.key,
             self.received.clock.cast_signed(),
             self.received.process,
+            self.delivery.generation,
         ])?;
         Ok(())
     }
