@@ -24,7 +24,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, Poller, SourceRole, Stream};
-use crate::deliver::alerts::Alerts;
 use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, probe, refill, worker};
@@ -388,7 +387,7 @@ impl Bridge {
         if !services.dry_run {
             let sinks = destinations.values().cloned().collect();
             tasks.start("probe", probe::run(sinks, Arc::clone(&services), tasks.until.clone()));
-            tasks.start("alerts", alerts(&services, &destinations, &gates).run(tasks.until.clone()));
+            tasks.start("alerts", plans::alerts(&services, &destinations, &gates, OWNER).run(tasks.until.clone()));
         }
         let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
         tasks.start("halts", async move { halts.follow(until).await });
@@ -413,11 +412,7 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
-        for gate in gates.values() {
-            if let Err(error) = gate.leave().await {
-                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
-            }
-        }
+        plans::leave(&gates).await;
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;
         }
@@ -464,16 +459,6 @@ impl Tasks {
             tracing::warn!("not everything finished in time; what was under way is taken up at the next start");
             self.set.shutdown().await;
         }
-    }
-}
-
-fn alerts(services: &Arc<Services>, sinks: &plans::Destinations, gates: &plans::Gates) -> Alerts {
-    Alerts {
-        services: Arc::clone(services),
-        to: services.config.alerts.as_ref().and_then(|name| sinks.get(name)).cloned(),
-        sinks: sinks.values().cloned().collect(),
-        gates: gates.values().cloned().collect(),
-        owner: OWNER.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::AppError;
 use crate::config::Config;
+use crate::deliver::alerts::Alerts;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::refusals::Refusals;
@@ -57,4 +58,24 @@ pub fn plans(config: &Arc<Config>, destinations: &Destinations) -> Vec<Plan> {
         Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
     });
     plans.collect()
+}
+
+/// What tells operators.
+pub fn alerts(services: &Arc<Services>, sinks: &Destinations, gates: &Gates, owner: &str) -> Alerts {
+    Alerts {
+        services: Arc::clone(services),
+        to: services.config.alerts.as_ref().and_then(|name| sinks.get(name)).cloned(),
+        sinks: sinks.values().cloned().collect(),
+        gates: gates.values().cloned().collect(),
+        owner: owner.to_owned(),
+    }
+}
+
+/// Gives back what this process has of the accounts.
+pub async fn leave(gates: &Gates) {
+    for gate in gates.values() {
+        if let Err(error) = gate.leave().await {
+            tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+        }
+    }
 }

@@ -67,11 +67,14 @@ struct Pace {
 }
 
 impl Pace {
-    fn failed(&mut self, now: Timestamp, after: Option<Duration>) {
+    /// Nothing was told: false.
+    fn failed(&mut self, now: Timestamp, after: Option<Duration>, why: &str) -> bool {
         let wait = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         let wait = wait.max(after.and_then(|after| SignedDuration::try_from(after).ok()).unwrap_or_default());
         self.failures += 1;
         self.next = now.saturating_add(wait).ok();
+        tracing::warn!("operators could not be told of something, which is tried again: {why}");
+        false
     }
 }
 
@@ -163,20 +166,14 @@ impl Alerts {
                     let until = until.unwrap_or_else(|| now.saturating_add(FIRST).unwrap_or(now));
                     self.suspend(Scope::Account, to, format!("asked to slow down: {why}"), Some(until)).await;
                 }
-                self.failed(pace, now, after, &why)
+                pace.failed(now, after, &why)
             }
             Outcome::Suspend { what, why, until } => {
                 self.suspend(what, to, why.clone(), until).await;
-                self.failed(pace, now, None, &why)
+                pace.failed(now, None, &why)
             }
-            Outcome::Refused { why } | Outcome::Unknown { why } => self.failed(pace, now, None, &why),
+            Outcome::Refused { why } | Outcome::Unknown { why } => pace.failed(now, None, &why),
         }
-    }
-
-    fn failed(&self, pace: &mut Pace, now: Timestamp, after: Option<Duration>, why: &str) -> bool {
-        pace.failed(now, after);
-        tracing::warn!("operators could not be told of something, which is tried again: {why}");
-        false
     }
 
     async fn suspend(&self, what: Scope, to: &Destination, why: String, until: Option<Timestamp>) {

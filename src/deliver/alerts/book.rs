@@ -45,12 +45,11 @@ impl Book {
     pub fn update(&mut self, now: &BTreeMap<String, Condition>, at: Timestamp) -> bool {
         let before = self.clone();
         for (about, condition) in now {
-            match self.0.get_mut(about) {
-                Some(line) => line.gone = None,
-                None => {
-                    let line = Line { condition: condition.clone(), told: false, gone: None };
-                    self.0.insert(about.clone(), line);
-                }
+            if let Some(line) = self.0.get_mut(about) {
+                line.gone = None;
+            } else {
+                let line = Line { condition: condition.clone(), told: false, gone: None };
+                self.0.insert(about.clone(), line);
             }
         }
         self.0.retain(|about, line| {
