@@ -361,12 +361,13 @@ routes:
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
     dari.yaml:12:73: `find` does not work yet: what is in doubt is held or retried, by `on_doubt`
+    dari.yaml:13:9: `alerts`: the sink `crm` cannot tell people (nothing to call); expected one that takes a `text`, as `slack` or `http`
     dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
     dari.yaml:19:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
     dari.yaml:20:5: `lookup` does not work yet: use `tables` for what can be listed in a file
     dari.yaml:21:5: `link` does not work yet: a route remembers its own records only
     dari.yaml:22:5: `match` does not work yet: `upsert` goes by what Dari itself created
-    dari.yaml:23:15: `priority`: expected `normal` or `high`, found a number
+    dari.yaml:23:15: `priority`: expected `normal` or `high`, found `1`
     dari.yaml:24:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
     ");
 }

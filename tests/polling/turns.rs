@@ -167,7 +167,7 @@ async fn p5_refused_keys_are_tried_again_by_polling_now_and_then() {
     world.advance(61);
     bench.wake.notify_one();
     assert_eq!(subjects(&bench.published(1).await), ["a"].into());
-    assert!(bench.halts.any(&[(Scope::Account, "walla")]).is_none());
+    until("the account to go on", async || bench.halts.any(&[(Scope::Account, "walla")]).is_none()).await;
     assert_eq!(bench.polled(2, |polled| polled.failed).await.len(), 2);
     running.end().await;
 }
