@@ -63,7 +63,7 @@ async fn p5_what_a_person_suspended_is_not_probed() {
     bridge.until("a suspension", async |_| bridge.suspended(Scope::Account, "slack")).await;
     bridge.operator().suspend(Scope::Account, "slack", Some("maintenance".to_owned())).await.unwrap();
     receiver.now(|_, _| Answer::Status(200, POSTED));
-    world.advance(Duration::from_secs(3600));
+    world.advance(Duration::from_hours(1));
     bridge.operator().resume(Scope::Account, "slack").await.unwrap();
     bridge.ended("a", "news", "delivered").await;
     assert!(receiver.calls().iter().all(|call| call.path == "/api/chat.postMessage"));
