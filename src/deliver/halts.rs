@@ -225,7 +225,7 @@ impl Halts {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, scope = scope.name(), %name, "it works again, but stays suspended until the next probe")
+                tracing::warn!(%error, scope = scope.name(), %name, "it works again, but stays suspended until the next probe");
             }
         }
     }
