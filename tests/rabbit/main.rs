@@ -14,6 +14,7 @@ mod conform;
 mod faults;
 mod keeping;
 mod moving;
+#[allow(dead_code, reason = "shared with a bench")]
 mod node;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
