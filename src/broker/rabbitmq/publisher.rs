@@ -24,8 +24,8 @@ use super::wire::{self, Stamp, short};
 use crate::broker::{BrokerError, Result};
 use crate::event::Event;
 
-/// How many tasks publish.
-const ACTORS: usize = 4;
+/// How many tasks publish. Fewer channels let the broker write and confirm more at once; two let it use two cores.
+const ACTORS: usize = 2;
 /// How many batches wait for a task.
 const QUEUED: usize = 64;
 /// How many messages of a task wait for their confirm.

@@ -30,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long handing back may take.
 const HAND_BACK: Duration = Duration::from_secs(12);
 /// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why receiving ended.
 enum End {
