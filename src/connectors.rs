@@ -26,6 +26,7 @@ pub static ALL: &[&Manifest] = &[
     &works::MANIFEST,
     &slack::MANIFEST,
     &worksection::MANIFEST,
+    &dooray::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
     &shopify::MANIFEST,
@@ -198,12 +199,14 @@ mod registrar;
 pub mod sandbox;
 pub mod signature;
 mod sinks;
+pub mod snapshot;
 mod streams;
 pub mod tokens;
 pub mod verify;
 
 // The connectors.
 pub mod amqp;
+pub mod dooray;
 pub mod github;
 pub mod http;
 pub mod shopify;

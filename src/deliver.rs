@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
-//! delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
+//! delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls
+//! together that go as one, [`lookups`] keeps what was read for it. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions ([`halts`]), the sink's breaker, [`refusals`] in a row; [`probe`] finds out whether what was
 //! suspended works again, and [`alerts`] tells people. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
@@ -29,11 +30,13 @@ use crate::store::journal::Journal;
 
 pub mod alerts;
 pub mod attempt;
+pub mod batch;
 pub mod breaker;
 pub mod direct;
 pub mod gate;
 pub mod halts;
 pub mod historian;
+pub mod lookups;
 pub mod probe;
 pub mod refill;
 pub mod refusals;
@@ -81,6 +84,8 @@ pub struct Destination {
     pub gate: Arc<gate::Gate>,
     /// Whether it has failed too often in a row.
     pub breaker: breaker::Breaker,
+    /// Brings calls together, where one may carry several.
+    pub batcher: Option<Arc<batch::Batcher>>,
     /// Whom it refused lately for want of a permission.
     pub refusals: refusals::Refusals,
 }
@@ -93,6 +98,8 @@ pub struct Plan {
     pub to: Arc<Destination>,
     /// The config that `index` is of.
     pub config: Arc<Config>,
+    /// The route's lookups, in its order.
+    pub lookups: Vec<lookups::LookupPart>,
     /// How many events in a row could not be mapped.
     pub mapping_errors: AtomicU32,
 }
@@ -106,8 +113,11 @@ impl Plan {
 
     /// What must not be stopped for this route to run.
     #[must_use]
-    pub fn scopes(&self) -> [(Scope, &str); 3] {
-        [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)]
+    pub fn scopes(&self) -> Vec<(Scope, &str)> {
+        let own =
+            [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)];
+        let asked = self.lookups.iter().map(|part| (Scope::Account, &part.gate.account));
+        own.into_iter().chain(asked).map(|(scope, name)| (scope, name.as_str())).collect()
     }
 
     /// What becomes of a call in doubt on this route.

@@ -3,7 +3,8 @@
 //! # One turn
 //! lease → suspended? → cursor → poll → publish every event of the page → commit the cursor under the lease's fence →
 //! journal. A crash anywhere repeats a page; its events have the ids of the first time and collapse under P2. The lease
-//! is kept between turns, so that one replica polls a source and the others stand by.
+//! is kept between turns, so that one replica polls a source and the others stand by. A page that would delete too much is
+//! not published: a person is asked first ([`guard`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
 use crate::store::{Fence, Store, StoreError, Suspension};
 
+pub mod guard;
 mod memory;
 pub mod meter;
 mod pace;
 
+use guard::Verdict;
 pub use memory::StoredMemory;
 use pace::Pace;
 
@@ -89,6 +92,8 @@ enum Trouble {
     Store(#[from] StoreError),
     #[error("the poll brought what cannot be an event: {0}")]
     Malformed(#[from] Malformed),
+    #[error("{0}")]
+    TooManyDeleted(String),
     #[error("another replica took the lease during the poll")]
     LeaseLost,
     #[error("stopped")]
@@ -191,6 +196,9 @@ impl PollLoop {
             () = stop.cancelled() => return Err(Trouble::Stopped),
             page = self.renewing(fence, self.poller.poll(cursor.as_ref(), &memory)) => page??,
         };
+        if let Verdict::Ask(why) = guard::look(&*self.store, &self.source, cursor.as_ref(), &page).await? {
+            return Err(Trouble::TooManyDeleted(why));
+        }
         let Page { events, cursor: next, more, changes, note, .. } = page;
         let events = events
             .into_iter()
@@ -259,7 +267,7 @@ impl PollLoop {
                 let (scope, name) = account.unwrap_or((Scope::Source, &self.source));
                 self.suspend(scope, name, &why, None, Some(next_probe(now, now))).await
             }
-            Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) => {
+            Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) | Trouble::TooManyDeleted(_) => {
                 self.suspend(Scope::Source, &self.source, &why, None, None).await
             }
             Trouble::Broker(_) | Trouble::Store(_) | Trouble::Stopped => Next::BackOff(None),

@@ -137,7 +137,7 @@ impl Masked {
     /// Masks within what the journal says of a delivery.
     pub fn step(&self, step: &mut Step) {
         match step {
-            Step::Attempt { call, message, .. } => {
+            Step::Attempt { call, message, .. } | Step::Asked { call, message, .. } => {
                 self.value(call);
                 *message = self.text(message);
             }

@@ -11,12 +11,15 @@ use crate::broker::matches;
 use crate::config::{Action, CaseConfig, RouteConfig};
 use crate::event::Event;
 use crate::store::{Link, LinkState};
+use crate::template::mapping::FieldError;
 use crate::template::{Context, Escape, Expression, RenderError, Rendered, Tables, Verdict};
 
 mod links;
+mod lookups;
 mod record;
 
 pub use links::{Resolution, is_older, is_stale, resolve};
+pub use lookups::{Looked, chosen, needed, values};
 pub use record::{RenderedOperation, render};
 
 pub use crate::template::mapping::NAMES;
@@ -65,6 +68,12 @@ pub fn context(route: &RouteConfig, event: &Event, tables: Arc<Tables>, link: Op
         context.set("link", &json!({ "id": link.remote_id, "state": state_name(link.state) }));
     }
     context
+}
+
+/// Several fields' errors in one sentence.
+#[must_use]
+pub fn in_words(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// RFC 3339 in UTC.

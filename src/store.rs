@@ -143,6 +143,17 @@ pub struct LedgerEntry {
     pub progress: Progress,
     /// When its first retry was asked for: where `give_up_after` starts.
     pub first_retry: Option<Timestamp>,
+    /// The call of which it is unknown whether it took effect; of an ended or held delivery there is none.
+    pub doubt: Option<Doubt>,
+}
+
+/// A call of which it is unknown whether it took effect (promise P6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What it was to do.
+    pub verb: Verb,
+    /// When the first of them began: what it made, if it made anything, is no older.
+    pub since: Timestamp,
 }
 
 /// An unfinished delivery that must end before a later one of the same link may begin.
@@ -201,6 +212,8 @@ pub struct Intent {
     pub first_retry: Option<Timestamp>,
     /// What the call will do.
     pub verb: Verb,
+    /// Since when it is unknown whether a call took effect: now, unless an earlier one is still in doubt.
+    pub since: Timestamp,
     /// When the ledger may forget it once it has ended.
     pub expires: Timestamp,
     /// The account to charge one call to, with its monthly limit.
@@ -414,7 +427,8 @@ pub trait Store: Send + Sync {
     /// Drops a dead letter and ends its delivery as `dropped` if it was held. False if there is none.
     async fn drop_dead(&self, id: i64) -> Result<bool>;
 
-    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
+    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none,
+    /// or it is being tried again; where that has ended, the letter goes.
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
     /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it

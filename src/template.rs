@@ -143,6 +143,12 @@ impl Expression {
         self.0.tables()
     }
 
+    /// The lookups that it uses, each with its place in characters.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<(String, usize)> {
+        self.0.lookups()
+    }
+
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
@@ -209,8 +215,12 @@ impl Template {
         let mut paths = Vec::new();
         for segment in segments {
             if let Some(range) = segment.clone().code() {
-                let inside = &source[range];
-                paths.extend(scan::paths(inside, &scan::tokens(inside)).0);
+                let inside = &source[range.clone()];
+                let mut found = scan::paths(inside, &scan::tokens(inside)).0;
+                for path in &mut found {
+                    path.at = engine::characters(source, range.start + path.at);
+                }
+                paths.extend(found);
             }
         }
         Ok(Self { source: source.to_owned(), body: Body::Blocks(paths.into()) })
@@ -278,6 +288,22 @@ impl Template {
         }
     }
 
+    /// The lookups that it uses, each with its place in characters.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<(String, usize)> {
+        match &self.body {
+            Body::Single(code) => code.lookups(),
+            Body::Parts(parts) => parts
+                .iter()
+                .flat_map(|part| match part {
+                    Part::Value(code) => code.lookups(),
+                    Part::Literal(_) => Vec::new(),
+                })
+                .collect(),
+            Body::Blocks(paths) => code::lookups(paths),
+        }
+    }
+
     /// The template, as written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -334,7 +360,8 @@ impl Template {
 
 fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
     let message = match name {
-        "lookup" | "links" => format!("`{name}` does not work yet"),
+        "links" => format!("`{name}` does not work yet"),
+        "link" | "lookup" => format!("`{name}` is not known yet here; there are {}", known.join(", ")),
         _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
     };
     CompileError { message, at }

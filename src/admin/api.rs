@@ -37,6 +37,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/sinks", get(sinks))
         .route("/api/sources", get(sources))
         .route("/api/sources/{name}/poll", post(poll))
+        .route("/api/sources/{name}/confirm", post(confirm))
         .route("/api/routes", get(routes))
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
@@ -194,6 +195,10 @@ async fn sources(State(op): Op) -> Answer {
 
 async fn poll(State(op): Op, Path(name): Path<String>) -> Answer {
     json(op.poll(&name)?)
+}
+
+async fn confirm(State(op): Op, Path(name): Path<String>) -> Answer {
+    json(op.confirm(&name).await?)
 }
 
 async fn routes(State(op): Op) -> Answer {

@@ -127,16 +127,13 @@ impl Operator {
         if over {
             return Ok(false);
         }
-        let what = match to {
-            Some(to) => {
-                // As it is: what that route has had of it already collapses.
-                self.broker.publish_to(to, Arc::clone(event)).await?;
-                format!("given to route {to}, since route {name} is retired")
-            }
-            None => {
-                self.store.settle(self.retired(delivery, event, message.attempt)).await?;
-                format!("kept as a dead letter, since route {name} is retired")
-            }
+        let what = if let Some(to) = to {
+            // As it is: what that route has had of it already collapses.
+            self.broker.publish_to(to, Arc::clone(event)).await?;
+            format!("given to route {to}, since route {name} is retired")
+        } else {
+            self.store.settle(self.retired(delivery, event, message.attempt)).await?;
+            format!("kept as a dead letter, since route {name} is retired")
         };
         let (at, route) = (self.clock.now(), Some(name.to_owned()));
         self.journal.record(Record::Entry(Entry { at, event: event.key(), route, step: Step::Operator { what } }));
@@ -162,7 +159,7 @@ impl Operator {
             body_key: None,
             received: event.received,
             version: event.version,
-            entry: LedgerEntry { attempt, progress: Progress::Done { ending }, first_retry: None },
+            entry: LedgerEntry { attempt, progress: Progress::Done { ending }, first_retry: None, doubt: None },
             expires: now,
             new_link: None,
             refund: None,

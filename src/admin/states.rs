@@ -10,6 +10,7 @@ use crate::connectors::Limits;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Usage, charge, forecast};
 use crate::outcome::Scope;
+use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{DeadClass, DeadFilter, StoredDead};
 
@@ -108,6 +109,7 @@ impl Operator {
                 path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
+                asks: if source.polls() { guard::asked(&*self.store, &source.name).await? } else { None },
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
             });
         }
@@ -192,6 +194,24 @@ impl Operator {
         Ok(Done { done: format!("source {name} is polled now") })
     }
 
+    /// Lets a source delete what it stopped at, once, and polls it now.
+    ///
+    /// # Errors
+    /// No such source, or it asks nothing; the store.
+    pub async fn confirm(&self, name: &str) -> Result<Done> {
+        self.check_name(Scope::Source, name)?;
+        let Some(Asked { deleted, known }) = guard::confirm(&*self.store, name).await? else {
+            return Err(OperatorError::Refused(format!("source {name} asks nothing")));
+        };
+        self.halts.resume(Scope::Source, name).await?;
+        if let Some(wake) = self.pollers.get(name) {
+            wake.notify_one();
+        }
+        Ok(Done {
+            done: format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once"),
+        })
+    }
+
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
         let config = &self.config;
         let known: Vec<&str> = match scope {
@@ -244,7 +264,9 @@ impl Operator {
     pub async fn mark_delivered(&self, id: i64, remote_id: Option<String>) -> Result<Done> {
         let dead = self.held(id).await?;
         if !self.store.mark_delivered(id, remote_id, self.clock.now()).await? {
-            return Err(OperatorError::Refused(format!("delivery {id} is being tried again: see its trace")));
+            return Err(OperatorError::Refused(format!(
+                "delivery {id} is being tried again, or has ended: see its trace"
+            )));
         }
         self.note(&dead, format!("marked held delivery {id} as delivered"));
         Ok(Done { done: format!("delivery {id} counts as delivered") })

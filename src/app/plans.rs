@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::AppError;
-use crate::config::Config;
+use crate::config::{Config, RouteConfig};
 use crate::deliver::alerts::Alerts;
+use crate::deliver::batch::Batcher;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Shared};
+use crate::deliver::lookups::{Cache, LookupPart};
 use crate::deliver::refusals::Refusals;
 use crate::deliver::{Destination, Plan, Services};
 
@@ -37,10 +39,12 @@ pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, 
             .build_sink(sink, &services.client, &services.clock)
             .map_err(|faults| AppError::Build { name: sink.name.clone(), faults })?;
         let Some(gate) = gates.get(&sink.account) else { continue };
+        let batcher = Some(built.batch()).filter(|most| *most > 1).map(|most| Arc::new(Batcher::new(most)));
         let destination = Destination {
             name: sink.name.clone(),
             kind: sink.kind,
             sink: Arc::from(built),
+            batcher,
             gate: Arc::clone(gate),
             breaker: Breaker::default(),
             refusals: Refusals::default(),
@@ -50,14 +54,35 @@ pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, 
     Ok(destinations)
 }
 
-/// The plans of all routes that are switched on and whose sink is.
-pub fn plans(config: &Arc<Config>, destinations: &Destinations) -> Vec<Plan> {
+/// Builds the plans of all routes that are switched on and whose sink is.
+pub fn plans(services: &Services, destinations: &Destinations, gates: &Gates) -> Result<Vec<Plan>, AppError> {
+    let config = &services.config;
     let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
-    let plans = routes.filter_map(|(index, route)| {
-        let to = Arc::clone(destinations.get(route.to.as_str())?);
-        Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
-    });
-    plans.collect()
+    let mut plans = Vec::new();
+    for (index, route) in routes {
+        let Some(to) = destinations.get(route.to.as_str()).map(Arc::clone) else { continue };
+        let lookups = lookups(route, services, gates)?;
+        plans.push(Plan { index, to, config: Arc::clone(config), lookups, mapping_errors: AtomicU32::new(0) });
+    }
+    Ok(plans)
+}
+
+fn lookups(route: &RouteConfig, services: &Services, gates: &Gates) -> Result<Vec<LookupPart>, AppError> {
+    let mut parts = Vec::new();
+    for lookup in &route.lookups {
+        let name = format!("{}: lookup.{}", route.name, lookup.name);
+        let built = services.config.build_lookup(lookup, &services.client, &services.clock);
+        let gate = gates.get(&lookup.account).map(Arc::clone);
+        match (built, gate) {
+            (Ok(lookup_part), Some(gate)) => {
+                parts.push(LookupPart { lookup: lookup_part, gate, cache: Cache::new(lookup.cache) });
+            }
+            (Err(faults), _) => return Err(AppError::Build { name, faults }),
+            // Every account and every sink that is its own has a gate.
+            (Ok(_), None) => return Err(AppError::Build { name, faults: Vec::new() }),
+        }
+    }
+    Ok(parts)
 }
 
 /// What tells operators.

@@ -151,6 +151,11 @@ pub enum SourceAction {
         /// Its name
         name: String,
     },
+    /// Let a poll pass, once, that would delete much and therefore stopped
+    Confirm {
+        /// Its name
+        name: String,
+    },
     /// Stop, or let go on
     #[command(flatten)]
     Stop(StopAction),
@@ -312,6 +317,10 @@ pub async fn sources(args: StateArgs<SourceAction>, place: &Where) -> Result {
         Some(SourceAction::Stop(action)) => return stop(&access, "sources", action).await,
         Some(SourceAction::Poll { name }) => {
             let done: Done = access.post(&format!("/api/sources/{}/poll", segment(&name)), &()).await?;
+            return output::line(done.done);
+        }
+        Some(SourceAction::Confirm { name }) => {
+            let done: Done = access.post(&format!("/api/sources/{}/confirm", segment(&name)), &()).await?;
             return output::line(done.done);
         }
         None => {}

@@ -5,6 +5,7 @@
 
 mod broker;
 mod connections;
+mod lookups;
 mod routes;
 mod tables;
 
@@ -120,7 +121,7 @@ impl Loader<'_> {
         let accounts = self.accounts(accounts);
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
-        let routes = self.routes(routes, &known);
+        let routes = self.routes(routes, &known, lookups::Places { accounts: &accounts, sinks: &sinks });
         let tests = self.tests(root.get("tests"), &known);
         let alerts = self.alerts(&top, &sinks, &known);
         self.unused(&accounts, &sources, &routes);
@@ -283,7 +284,7 @@ impl Loader<'_> {
             for (key, what, names) in [
                 ("links", "route", &known.routes),
                 ("expect", "route", &known.routes),
-                ("respond", "sink", &known.sinks_names),
+                ("respond", "sink or lookup", &known.answering),
             ] {
                 for (key, _) in test.get(key).map(Node::entries).unwrap_or_default() {
                     let node = Node { spot: key.spot, value: NodeValue::Null };
@@ -314,6 +315,8 @@ struct Known {
     former: BTreeMap<String, String>,
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
+    /// What tests may answer for: sinks, and lookups as `lookup.name`.
+    answering: Vec<String>,
     routes: Vec<String>,
     tables: Vec<String>,
 }

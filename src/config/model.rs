@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use crate::broker::Binding;
-use crate::connectors::{Limits, Manifest, OnDoubt, SinkKind, SourceKind};
+use crate::connectors::{Limits, LookupKind, Manifest, OnDoubt, SinkKind, SourceKind};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
 use crate::template::mapping::Mapping;
@@ -210,6 +210,10 @@ pub struct RouteConfig {
     pub key: Option<Template>,
     /// What it does: one for a plain route, one for each of `cases`.
     pub cases: Vec<CaseConfig>,
+    /// What the records at the sink are matched by before one is created.
+    pub matching: Option<Mapping>,
+    /// What is read from vendors before the record is made.
+    pub lookups: Vec<LookupConfig>,
     /// What becomes of a call in doubt; `None`: the sink's own answer.
     pub on_doubt: Option<OnDoubt>,
     /// The schedule of retries.
@@ -241,6 +245,25 @@ impl RouteConfig {
         let now = self.source_now(source);
         self.from.iter().any(|from| from == now)
     }
+}
+
+/// Something that a route reads from a vendor.
+#[derive(Clone, Debug)]
+pub struct LookupConfig {
+    /// What templates call it: `lookup.name`.
+    pub name: String,
+    /// The account that is asked; a sink that is its own account goes by its name.
+    pub account: String,
+    /// What it is.
+    pub kind: &'static LookupKind,
+    /// The connector's keys.
+    pub node: Node,
+    /// What the record is found by.
+    pub wanted: Mapping,
+    /// How long what was found is known.
+    pub cache: Duration,
+    /// True: if nothing or more than one is found, fields that need it are left out. False: a dead letter.
+    pub omit: bool,
 }
 
 /// Whose calls go first where several wait for one account.

@@ -228,7 +228,8 @@ impl Filling<'_> {
         };
         let Ok(link) = link else { return Ok(true) };
         let now = self.services.clock.now();
-        let entry = LedgerEntry { attempt: 1, progress: Progress::Waiting { due: now }, first_retry: None };
+        let entry =
+            LedgerEntry { attempt: 1, progress: Progress::Waiting { due: now }, first_retry: None, doubt: None };
         let settlement = Settlement {
             delivery,
             body_key: event.body_key(),

@@ -23,6 +23,10 @@ use crate::store::{DeliveryKey, Progress};
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
 
+/// How many deliveries are under way for each call that the account takes at once. The permit is held for the intent and
+/// the call alone, so others make theirs while one's outcome is written and its message acked.
+const UNDER_WAY_FACTOR: usize = 3;
+
 /// The least time between two turns.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -102,14 +106,19 @@ impl<'a> Turn<'a> {
     }
 
     async fn run(mut self) -> Result<Pause, BrokerError> {
-        let slots = self.plan.to.gate.concurrency();
-        let prefetch = slots * PREFETCH_FACTOR;
+        let calls = self.plan.to.gate.concurrency();
+        let slots = match self.plan.to.sink.batch() {
+            0 | 1 => calls,
+            // As many as all calls together carry at once, and those that gather meanwhile.
+            most => (calls + 1) * most,
+        };
+        let prefetch = slots.max(calls * PREFETCH_FACTOR);
         let mut consumer = self.services.broker.consume(&self.plan.route().name, prefetch).await?;
         let scopes = self.plan.scopes();
         let mut pause = None;
         let mut failed = None;
         loop {
-            while pause.is_none() && self.under_way < slots {
+            while pause.is_none() && self.under_way < slots * UNDER_WAY_FACTOR {
                 let Some(job) = self.lanes.start() else { break };
                 self.start(job);
             }

@@ -44,6 +44,8 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         to: "s".into(),
         key: None,
         cases,
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
         priority: Priority::default(),

@@ -12,6 +12,7 @@ mod permits;
 mod renames;
 mod schema;
 mod seed;
+mod simulated;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
 pub use seed::seed;
+pub use simulated::{Calm, Weather};
 
 use super::permits::{ShareAsk, TurnAsk};
 use super::{
@@ -44,6 +46,7 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0003_snapshot.sql"),
     include_str!("sqlite/migrations/0004_backlog.sql"),
     include_str!("sqlite/migrations/0005_accounts.sql"),
+    include_str!("sqlite/migrations/0006_doubt.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.

@@ -17,6 +17,7 @@ use crate::template::{Context, Escape};
 pub struct Mapping {
     fields: Vec<(String, Tree)>,
     tables: Vec<(String, Spot)>,
+    lookups: Vec<(String, Spot)>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,14 +66,15 @@ impl Mapping {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
         }
-        let mut compiler = Compiler { names: NAMES.to_vec(), tables: Vec::new(), faults: Vec::new() };
+        let mut compiler =
+            Compiler { names: NAMES.to_vec(), tables: Vec::new(), lookups: Vec::new(), faults: Vec::new() };
         let fields = compiler.entries(node.entries());
-        let Compiler { tables, mut faults, .. } = compiler;
+        let Compiler { tables, lookups, mut faults, .. } = compiler;
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| WORDS.contains(&key.name.as_str())) {
             let message = format!("`{}` makes a list, so it stands under a field, not at the top of `map`", key.name);
             faults.push(Fault::new(key.spot, message));
         }
-        if faults.is_empty() { Ok(Self { fields, tables }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { fields, tables, lookups }) } else { Err(faults) }
     }
 
     /// Renders the tree; omitted fields are not in it.
@@ -99,6 +101,12 @@ impl Mapping {
         &self.tables
     }
 
+    /// The lookups that it uses, each with its place (see [`template_spot`]).
+    #[must_use]
+    pub fn lookups(&self) -> &[(String, Spot)] {
+        &self.lookups
+    }
+
     /// The names at the top of the tree, for a sink that knows which fields there are.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
@@ -110,13 +118,17 @@ impl Mapping {
 
 const WORDS: &[&str] = &["$each", "$as", "$when", "$map"];
 
+/// The names of what is known of an event before anything else is asked.
+pub const OF_EVENT: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers"];
+
 /// The names that the templates of a route can use, besides those of `$as`.
-pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link"];
+pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "lookup"];
 
 struct Compiler<'a> {
     // Those of the enclosing `$as` among them.
     names: Vec<&'a str>,
     tables: Vec<(String, Spot)>,
+    lookups: Vec<(String, Spot)>,
     faults: Vec<Fault>,
 }
 
@@ -160,6 +172,8 @@ impl<'a> Compiler<'a> {
             Ok(template) => {
                 let tables = template.tables().into_iter();
                 self.tables.extend(tables.map(|(name, at)| (name, template_spot(node.spot, at))));
+                let lookups = template.lookups().into_iter();
+                self.lookups.extend(lookups.map(|(name, at)| (name, template_spot(node.spot, at))));
                 Some(template)
             }
             Err(error) => self.fault(template_spot(node.spot, error.at), error.message),
@@ -189,6 +203,8 @@ impl<'a> Compiler<'a> {
             if let Ok(when) = &expression {
                 let tables = when.tables().iter();
                 self.tables.extend(tables.map(|(name, place)| (name.clone(), template_spot(at.spot, *place))));
+                let lookups = when.lookups().into_iter();
+                self.lookups.extend(lookups.map(|(name, place)| (name, template_spot(at.spot, place))));
             }
             expression.or_else(|error| self.fault(template_spot(at.spot, error.at), error.message).ok_or(()))
         });

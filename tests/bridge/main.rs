@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod accounts;
+mod asked;
+mod batches;
 mod binary;
 mod bridge;
 mod changes;
+mod doubt;
 mod measured;
 mod operator;
 mod order;

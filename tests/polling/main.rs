@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod bench;
+mod deletions;
+mod dooray_calendar;
+mod dooray_task;
+mod dooray_world;
 mod strict;
 mod turns;
 mod walla;

@@ -13,10 +13,12 @@ mod suite;
 mod away;
 mod cluster;
 mod conform;
+mod deploy;
 mod faults;
 mod keeping;
 mod load;
 mod moving;
+#[allow(dead_code, reason = "shared with a bench")]
 mod node;
 mod orphans;
 mod proxy;

@@ -24,8 +24,8 @@ pub const CLOSE: Duration = Duration::from_secs(3);
 const HEARTBEAT: u16 = 10;
 /// How often the connection's state is looked at, in case its event is missed.
 const GLANCE: Duration = Duration::from_millis(250);
-/// The shortest and the longest pause between two attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The shortest and the longest pause between two attempts: the longest is a part of how long a recovery takes.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Where the broker is, and how to be known to it.
 #[derive(Clone, Debug)]
@@ -183,14 +183,9 @@ impl Keeper {
 
     async fn build(&self, url: &SecretString) -> Result<Arc<Connection>> {
         let connect = connect(url, &self.address, self.role);
-        let connection = match tokio::time::timeout(CONNECT, connect).await {
-            Ok(connected) => connected.map_err(BrokerError::Unavailable)?,
-            Err(_) => {
-                let why = format!("nothing answered within {} s", CONNECT.as_secs());
-                return Err(BrokerError::Unavailable(why));
-            }
-        };
-        let connection = Arc::new(connection);
+        let silent = |_| BrokerError::Unavailable(format!("nothing answered within {} s", CONNECT.as_secs()));
+        let connected = tokio::time::timeout(CONNECT, connect).await.map_err(silent)?;
+        let connection = Arc::new(connected.map_err(BrokerError::Unavailable)?);
         self.state.send_replace(State::Building);
         if let Err(why) = (self.setup)(Arc::clone(&connection)).await {
             tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });

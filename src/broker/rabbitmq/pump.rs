@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use super::line::{Held, Line, Trouble, Want};
 use super::register::Register;
 use super::wire::{self, Letter, Stamp, short};
-use super::{Shared, topology};
-use crate::broker::Message;
+use super::{CHANGE, Shared, topology};
+use crate::broker::{BrokerError, Message};
 
 /// How long a pause may last before what is held is handed back: less than the half hour after which the broker takes
 /// an unacked message away.
@@ -30,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long handing back may take.
 const HAND_BACK: Duration = Duration::from_secs(12);
 /// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why receiving ended.
 enum End {
@@ -190,8 +190,9 @@ impl<'a> Session<'a> {
             Err(why) => {
                 tracing::error!(queue = self.line.name, why, "a message is no event of this bridge and is put aside");
                 // Kept until a person looks at it; unacked it would take a place for good.
-                if self.shared.put_aside(properties, data).await.is_ok() {
-                    _ = within(acker.ack(BasicAckOptions::default())).await;
+                match self.shared.put_aside(properties, data).await {
+                    Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
+                    Err(_) => self.line.stray(),
                 }
                 return;
             }
@@ -201,7 +202,10 @@ impl<'a> Session<'a> {
             match self.shared.send(&self.line.name, &event, stamp).await {
                 Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
                 // Unacked it comes again with the next channel.
-                Err(error) => tracing::warn!(queue = self.line.name, %error, "a message that is not due stays unacked"),
+                Err(error) => {
+                    self.line.stray();
+                    tracing::warn!(queue = self.line.name, %error, "a message that is not due stays unacked");
+                }
             }
             return;
         }
@@ -282,5 +286,13 @@ pub async fn within<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result
     match tokio::time::timeout(ANSWER, answer).await {
         Ok(answer) => answer.map_err(Failed::Said),
         Err(_) => Err(Failed::Silent),
+    }
+}
+
+/// Awaits an answer of several steps, but not for ever.
+pub async fn timely<T>(answer: impl Future<Output = std::result::Result<T, String>>) -> crate::broker::Result<T> {
+    match tokio::time::timeout(CHANGE, answer).await {
+        Ok(answer) => answer.map_err(BrokerError::Unavailable),
+        Err(_) => Err(BrokerError::Unavailable("it does not answer".to_owned())),
     }
 }

@@ -105,6 +105,8 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         to: "crm".into(),
         key: None,
         cases: vec![case],
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
         priority: Priority::default(),
@@ -174,7 +176,7 @@ fn report(tests: &[Value]) -> Report {
     let sinks: BTreeMap<String, Arc<dyn Sink>> = [("crm".to_owned(), Arc::new(Crm) as Arc<dyn Sink>)].into();
     let hooks: BTreeMap<String, Arc<dyn Hook>> = [("form".to_owned(), Arc::new(Form) as Arc<dyn Hook>)].into();
     let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, clock: &clock })
+    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, lookups: &BTreeMap::new(), clock: &clock })
 }
 
 #[test]

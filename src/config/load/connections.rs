@@ -33,12 +33,17 @@ impl Loader<'_> {
         let entries = sinks.map(Node::entries).unwrap_or_default();
         let all = sources.map(Node::entries).unwrap_or_default().iter();
         let was = |node: &Node| Some(node.entries().first()?.1.get("was")?.text()?.to_owned());
+        let lookups = routes.map(Node::entries).unwrap_or_default().iter().flat_map(|(_, route)| {
+            let lookups = route.get("lookup").map(Node::entries).unwrap_or_default();
+            lookups.iter().map(|(key, _)| format!("lookup.{}", key.name))
+        });
         let former = all.filter_map(|(key, node)| Some((was(node)?, key.name.clone())));
         Known {
             sources: names(sources),
             former: former.collect(),
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
+            answering: names(sinks).into_iter().chain(lookups).collect(),
             routes: names(routes),
             tables: Vec::new(),
         }
