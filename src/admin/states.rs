@@ -258,7 +258,9 @@ impl Operator {
     pub async fn mark_delivered(&self, id: i64, remote_id: Option<String>) -> Result<Done> {
         let dead = self.held(id).await?;
         if !self.store.mark_delivered(id, remote_id, self.clock.now()).await? {
-            return Err(OperatorError::Refused(format!("delivery {id} is being tried again, or has ended: see its trace")));
+            return Err(OperatorError::Refused(format!(
+                "delivery {id} is being tried again, or has ended: see its trace"
+            )));
         }
         self.note(&dead, format!("marked held delivery {id} as delivered"));
         Ok(Done { done: format!("delivery {id} counts as delivered") })

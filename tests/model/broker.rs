@@ -120,7 +120,8 @@ impl Broker for MemoryBroker {
         self.change("publishing", |state, now| {
             for event in events {
                 let takes = |queue: &Queue| queue.binding.as_ref().is_some_and(|b| b.takes(&event.source, &event.kind));
-                let names: Vec<_> = state.queues.iter().filter(|(_, q)| takes(q)).map(|(name, _)| name.clone()).collect();
+                let names: Vec<_> =
+                    state.queues.iter().filter(|(_, q)| takes(q)).map(|(name, _)| name.clone()).collect();
                 for name in names {
                     state.put(&name, &event, now, 1, false)?;
                 }

@@ -147,7 +147,8 @@ fn order(world: &World, books: &Books, endings: &Endings, route: usize, events: 
         let mut last = 0;
         for published in &events {
             let event = &published.event;
-            let first = books.acts.iter().position(|a| a.delivery.route == ROUTES[route] && a.delivery.event == event.id);
+            let first =
+                books.acts.iter().position(|a| a.delivery.route == ROUTES[route] && a.delivery.event == event.id);
             let ending = ending(endings, route, &event.id);
             let Some(first) = first else {
                 if route == 1 && !is_dead(ending) {

@@ -155,7 +155,10 @@ async fn send(ground: &Ground, seats: &[Arc<Seat>], new: &NewEvent) -> Arc<Event
             continue;
         };
         let broker: Arc<dyn Broker> = Arc::clone(&operator.broker);
-        world.log(format!("{process:?} receives {} {} of {:?} v{:?}", event.id, event.kind, event.subject, event.version));
+        world.log(format!(
+            "{process:?} receives {} {} of {:?} v{:?}",
+            event.id, event.kind, event.subject, event.version
+        ));
         if matches!(tokio::time::timeout(Duration::from_secs(5), broker.publish(vec![event])).await, Ok(Ok(()))) {
             return event_first;
         }
@@ -193,7 +196,8 @@ async fn act(world: &World, process: &Process, operator: &dari::admin::Operator)
         let letter = &held.letter;
         let effect = world.vendor.books().effect_of(&dari::deliver::webhook_id(&letter.delivery.route, &letter.event));
         let id = held.id;
-        world.log(format!("{process:?}: a person decides on {}/{}: {effect:?}", letter.delivery.route, letter.event.id));
+        world
+            .log(format!("{process:?}: a person decides on {}/{}: {effect:?}", letter.delivery.route, letter.event.id));
         let done = match effect {
             Some(record) => operator.mark_delivered(id, Some(record)).await,
             None => operator.mark_again(id).await,

@@ -247,8 +247,7 @@ fn plans(ground: &Ground, process: &Arc<Process>) -> Vec<Arc<Plan>> {
         let name = format!("s{index}");
         let gate = Arc::clone(&gates[index]);
         let nature = ground.world.knobs.natures[index];
-        let model =
-            Model { process: Some(Arc::clone(process)), account: gate.account.clone(), nature };
+        let model = Model { process: Some(Arc::clone(process)), account: gate.account.clone(), nature };
         let to = Destination { name, kind: &KIND, sink: Arc::new(model), gate, breaker: Breaker::default() };
         let config = Arc::clone(&ground.config);
         Arc::new(Plan { index, to: Arc::new(to), config, mapping_errors: AtomicU32::new(0) })

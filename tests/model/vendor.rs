@@ -132,7 +132,14 @@ impl Vendor {
 
 impl Books {
     /// Does what a call says: the id of its record, or why it cannot be done.
-    fn act(&mut self, verb: Verb, record: Option<&str>, webhook_id: &str, whose: Delivery, nature: Nature) -> Result<String, String> {
+    fn act(
+        &mut self,
+        verb: Verb,
+        record: Option<&str>,
+        webhook_id: &str,
+        whose: Delivery,
+        nature: Nature,
+    ) -> Result<String, String> {
         if nature == Nature::Idempotent
             && let Some(known) = self.known.get(webhook_id)
         {
@@ -228,8 +235,12 @@ impl Model {
         if world.is_calm() || !world.happens(world.knobs.trouble, 1_000) {
             return None;
         }
-        let kinds: Vec<_> =
-            TROUBLES.iter().enumerate().filter(|(n, _)| world.knobs.troubles & (1 << n) != 0).map(|(_, t)| *t).collect();
+        let kinds: Vec<_> = TROUBLES
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| world.knobs.troubles & (1 << n) != 0)
+            .map(|(_, t)| *t)
+            .collect();
         world.random(|dice| kinds.choose(dice).copied())
     }
 
@@ -272,7 +283,13 @@ impl Model {
         said
     }
 
-    fn act(&self, verb: Option<Verb>, record: Option<&str>, webhook_id: &str, whose: &Delivery) -> Result<Answer, SendError> {
+    fn act(
+        &self,
+        verb: Option<Verb>,
+        record: Option<&str>,
+        webhook_id: &str,
+        whose: &Delivery,
+    ) -> Result<Answer, SendError> {
         let world = &self.process().world;
         let mut books = world.vendor.books();
         let Some(verb) = verb else { return answer(200, &json!({ "found": books.effect_of(webhook_id) })) };

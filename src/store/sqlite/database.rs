@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lock::Lock;
-use super::simulated::{Simulated, Weather};
 use super::schema::{self, Migrations, Role, connect};
+use super::simulated::{Simulated, Weather};
 use super::writer::{self, Command};
 use crate::store::{Result, StoreError};
 

@@ -89,11 +89,7 @@ impl Simulated {
     }
 
     /// One transaction, now.
-    pub fn at_once<T>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    pub fn at_once<T>(&self, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         let done = db.unchecked_transaction().and_then(|transaction| {
             let done = work(&transaction)?;
