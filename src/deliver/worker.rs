@@ -23,6 +23,10 @@ use crate::store::{DeliveryKey, Progress};
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
 
+/// How many deliveries are under way for each call that the account takes at once. The permit is held for the intent and
+/// the call alone, so others make theirs while one's outcome is written and its message acked.
+const UNDER_WAY_FACTOR: usize = 3;
+
 /// The least time between two turns.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -114,7 +118,7 @@ impl<'a> Turn<'a> {
         let mut pause = None;
         let mut failed = None;
         loop {
-            while pause.is_none() && self.under_way < slots {
+            while pause.is_none() && self.under_way < slots * UNDER_WAY_FACTOR {
                 let Some(job) = self.lanes.start() else { break };
                 self.start(job);
             }
