@@ -5,10 +5,12 @@
 //! seen here a few seconds later ([`Halts::follow`]).
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ pub struct Halts {
     store: Arc<dyn Store>,
     clock: Clock,
     now: RwLock<Image>,
-    changed: watch::Sender<u64>,
+    changed: Changes,
 }
 
 type Key = (Scope, String);
@@ -53,6 +55,35 @@ pub fn next_probe(since: Timestamp, now: Timestamp) -> Timestamp {
     now.saturating_add(lasted).unwrap_or(Timestamp::MAX)
 }
 
+/// Counts changes, and wakes those who wait for one in the order of their waiting: a watch channel wakes in any order,
+/// and a simulated history could not be lived again.
+#[derive(Default)]
+struct Changes {
+    count: AtomicU64,
+    wake: Notify,
+}
+
+impl Changes {
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    fn tell(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_waiters();
+    }
+
+    /// Waits until there are more than were seen.
+    async fn since(&self, seen: u64) {
+        let mut told = pin!(self.wake.notified());
+        // From here on it is told, so what comes before the look is seen and what comes after it wakes.
+        told.as_mut().enable();
+        if self.count() == seen {
+            told.await;
+        }
+    }
+}
+
 impl Halts {
     /// Reads what was stopped when the process last ended.
     ///
@@ -67,7 +98,7 @@ impl Halts {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock, stopped: Vec<Suspension>) -> Self {
         let image = Image { stopped: by_key(stopped), ..Image::default() };
-        Self { store, clock, now: RwLock::new(image), changed: watch::Sender::new(0) }
+        Self { store, clock, now: RwLock::new(image), changed: Changes::default() }
     }
 
     /// Reads the store again every few seconds until told to stop.
@@ -88,11 +119,11 @@ impl Halts {
     /// # Errors
     /// [`StoreError`]: all stays as it is known.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        let before = *self.changed.borrow();
+        let before = self.changed.count();
         let stored = by_key(self.store.suspensions().await?);
         let differs = {
             let mut now = self.write();
-            if *self.changed.borrow() != before {
+            if self.changed.count() != before {
                 return Ok(());
             }
             let Image { stopped, unstored, .. } = &mut *now;
@@ -104,7 +135,7 @@ impl Halts {
             differs
         };
         if differs {
-            self.changed.send_modify(|n| *n += 1);
+            self.changed.tell();
         }
         Ok(())
     }
@@ -131,7 +162,7 @@ impl Halts {
             }
             now.unstored.insert(key.clone());
         }
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.tell();
         let (scope, name) = (suspension.scope.name(), suspension.name.clone());
         let (why, until) = (suspension.why.clone(), suspension.until);
         let first = self.store.suspend(suspension).await?;
@@ -254,9 +285,8 @@ impl Halts {
 
     /// Waits until none of these is stopped. What had an end and has reached it is resumed.
     pub async fn clear(&self, of: &[(Scope, &str)]) {
-        let mut changes = self.changed.subscribe();
         loop {
-            changes.borrow_and_update();
+            let seen = self.changed.count();
             self.end_what_ran_out(of).await;
             let Some(halt) = self.any(of) else { return };
             let ends = async {
@@ -267,23 +297,19 @@ impl Halts {
             };
             tokio::select! {
                 () = ends => {}
-                // The sender lives as long as `self`.
-                _ = changes.changed() => {}
+                () = self.changed.since(seen) => {}
             }
         }
     }
 
     /// Waits until one of these is stopped.
     pub async fn halted(&self, of: &[(Scope, &str)]) {
-        let mut changes = self.changed.subscribe();
         loop {
-            changes.borrow_and_update();
+            let seen = self.changed.count();
             if self.any(of).is_some() {
                 return;
             }
-            if changes.changed().await.is_err() {
-                return;
-            }
+            self.changed.since(seen).await;
         }
     }
 
@@ -310,7 +336,7 @@ impl Halts {
         drop(now);
         if over.is_some() {
             // For the reading again: what it has read may still list it.
-            self.changed.send_modify(|n| *n += 1);
+            self.changed.tell();
         }
         over
     }
@@ -321,7 +347,7 @@ impl Halts {
         now.unstored.remove(key);
         now.probing.remove(key);
         drop(now);
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.tell();
     }
 
     fn forget_exactly(&self, suspension: &Suspension) {

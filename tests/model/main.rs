@@ -24,9 +24,6 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
 }
 
-/// How often a history is lived again. It is the same each time, but for who is woken first by what wakes many.
-const AGAIN: u32 = 100;
-
 /// How long the search for a smaller failure may take.
 const SEARCH: Duration = Duration::from_secs(40);
 
@@ -34,10 +31,8 @@ fn histories(replicas: u32, natures: &[Nature], count: u64) {
     if let Ok(line) = std::env::var("DARI_HISTORY") {
         let seed = line.split_whitespace().find_map(|word| word.strip_prefix("seed=")).expect("seed=number");
         let knobs = Knobs::of(seed.parse().expect("a number"), natures, replicas).turned(&line);
-        for _ in 0..AGAIN {
-            if let Err(failure) = history::live(&knobs) {
-                tell(&knobs, &failure);
-            }
+        if let Err(failure) = history::live(&knobs) {
+            tell(&knobs, &failure);
         }
         return;
     }
