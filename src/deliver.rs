@@ -1,8 +1,8 @@
 //! From queue to sink: one worker for each route.
 //!
 //! # Layout
-//! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
-//! delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
+//! [`worker`] receives a route's messages; [`lanes`] keep the events of one subject behind each other. [`attempt`] takes
+//! one delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
 
@@ -29,6 +29,7 @@ pub mod breaker;
 pub mod gate;
 pub mod halts;
 pub mod historian;
+pub mod lanes;
 pub mod schedule;
 pub mod worker;
 

@@ -100,6 +100,15 @@ pub enum Rendered {
     Omit,
 }
 
+/// A link of another route that a template names, as `links['tasks'].id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// The route, or the shared link; `None` where that is not written as plain text.
+    pub name: Option<String>,
+    /// Where it stands in the template, in characters.
+    pub at: usize,
+}
+
 /// What an expression said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -140,6 +149,12 @@ impl Expression {
     #[must_use]
     pub fn tables(&self) -> &[(String, usize)] {
         self.0.tables()
+    }
+
+    /// The links of other routes that it names.
+    #[must_use]
+    pub fn others(&self) -> &[Other] {
+        self.0.others()
     }
 
     /// Asks whether `context` passes. A missing field does not pass.
@@ -208,8 +223,10 @@ impl Template {
         let mut paths = Vec::new();
         for segment in segments {
             if let Some(range) = segment.clone().code() {
-                let inside = &source[range];
-                paths.extend(scan::paths(inside, &scan::tokens(inside)).0);
+                let inside = &source[range.clone()];
+                for path in scan::paths(inside, &scan::tokens(inside)).0 {
+                    paths.push(Path { at: engine::characters(source, range.start + path.at), ..path });
+                }
             }
         }
         Ok(Self { source: source.to_owned(), body: Body::Blocks(paths.into()) })
@@ -277,6 +294,23 @@ impl Template {
         }
     }
 
+    /// The links of other routes that it names.
+    #[must_use]
+    pub fn others(&self) -> Vec<Other> {
+        match &self.body {
+            Body::Single(code) => code.others().to_vec(),
+            Body::Parts(parts) => parts
+                .iter()
+                .flat_map(|part| match part {
+                    Part::Value(code) => code.others(),
+                    Part::Literal(_) => &[],
+                })
+                .cloned()
+                .collect(),
+            Body::Blocks(paths) => code::others(paths),
+        }
+    }
+
     /// The template, as written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -333,7 +367,8 @@ impl Template {
 
 fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
     let message = match name {
-        "lookup" | "links" => format!("`{name}` does not work yet"),
+        "lookup" => format!("`{name}` does not work yet"),
+        "link" | "links" => format!("`{name}` is known only after this is asked: it is for `map` and `request`"),
         _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
     };
     CompileError { message, at }

@@ -205,7 +205,9 @@ impl Operator {
             return Err(OperatorError::Refused(why));
         }
         let dropped = if queued.is_some() { self.broker.remove(name).await? } else { 0 };
-        let links = self.store.forget_route(name).await?;
+        // Links of its name that other routes share are theirs.
+        let shared = self.config.routes.iter().any(|route| route.link == name);
+        let links = self.store.forget_route(name, !shared).await?;
         Ok(Done { done: format!("route {name} is forgotten: {links} links, {dropped} messages") })
     }
 

@@ -5,6 +5,7 @@
 
 mod broker;
 mod connections;
+mod links;
 mod routes;
 mod tables;
 
@@ -72,6 +73,7 @@ pub fn load_with(
         checker: Checker::new(Surroundings { env, dir }, &vendors),
         built: BTreeMap::new(),
         warnings: Vec::new(),
+        linked: Vec::new(),
     };
     let mut config = loader.config(document.root.clone());
     let checker = loader.checker;
@@ -102,6 +104,8 @@ struct Loader<'a> {
     /// The sinks that could be built, for what they say of a route's fields.
     built: BTreeMap<String, Box<dyn Sink>>,
     warnings: Vec<Fault>,
+    /// What the routes do with linked records, for what only all of them together can tell.
+    linked: Vec<links::Linked>,
 }
 
 impl Loader<'_> {
@@ -120,6 +124,7 @@ impl Loader<'_> {
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
         let routes = self.routes(routes, &known);
+        self.shared_links(&routes, &sinks);
         let tests = self.tests(root.get("tests"), &known);
         self.unused(&accounts, &sources, &routes);
         let (journal_keep, journal_bodies) = self.journal(&top);
@@ -258,8 +263,9 @@ impl Loader<'_> {
             if let Some((node, name)) = source.and_then(|node| node.text().map(|name| (node, name))) {
                 self.must_be_known(node, name, "source", &known.sources);
             }
+            let linked: Vec<String> = known.owners.keys().cloned().collect();
             for (key, what, names) in [
-                ("links", "route", &known.routes),
+                ("links", "route", &linked),
                 ("expect", "route", &known.routes),
                 ("respond", "sink", &known.sinks_names),
             ] {
@@ -293,6 +299,8 @@ struct Known {
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
     routes: Vec<String>,
+    /// Whose links a name stands for: that of each route, and those that routes share.
+    owners: BTreeMap<String, String>,
     tables: Vec<String>,
 }
 

@@ -30,18 +30,17 @@ use crate::outcome::{Outcome, Scope, Verb};
 use crate::route;
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
-    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
-    Question, Settlement, Standing, Suspension,
+    Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState,
+    Progress, Question, Settlement, Standing, StoreError, Suspension,
 };
 
+mod order;
 mod settle;
 
 /// How long a repetition of a body that has neither id nor subject is known.
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
 const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
-/// How long a delivery waits behind one that nobody knows the end of.
-const BEHIND_DOUBT: Duration = Duration::from_secs(30);
 /// How often the broker may put a message aside before it is a dead letter.
 pub(super) const ROUNDS: u32 = 3;
 /// Mapping errors in a row that suspend a route.
@@ -52,6 +51,12 @@ pub(super) const MAPPING_ERRORS: u32 = 10;
 pub enum Flow {
     /// It was acked: ended, or it waits as another message.
     Done,
+    /// It was acked, and the record is now as its event says.
+    Applied,
+    /// It was acked: its next attempt is due then.
+    Later(Timestamp),
+    /// It was overtaken by another delivery of its link between being looked at and its intent: look again.
+    Again,
     /// It is still the queue's: route, sink or account stopped before its turn.
     Halted,
     /// It is still the queue's: store or broker failed until the process was told to stop.
@@ -59,6 +64,7 @@ pub enum Flow {
 }
 
 /// A message that its route takes, with what is known before the ledger is asked.
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The message.
     pub message: Message,
@@ -70,6 +76,8 @@ pub struct Job {
     pub link: String,
     /// What it stands in line with: its link, or its body where that alone tells a repetition.
     pub lane: String,
+    /// Why its filter lets it pass no more: then only a linked record is to be deleted.
+    pub leaves: Option<String>,
     /// Why the route's own filter or key failed on it: then it can only become a dead letter.
     pub refused: Option<String>,
 }
@@ -80,6 +88,12 @@ pub struct Attempt {
     services: Arc<Services>,
     stop: CancellationToken,
     job: Job,
+    /// Older events of the subject that need no call of their own if this one is applied.
+    older: Vec<Job>,
+    /// The hash of what the call writes into the record.
+    content: OnceLock<Content>,
+    /// Set when the intent is written.
+    begun: OnceLock<()>,
     /// How the breaker let it through.
     admitted: OnceLock<Admission>,
     /// Set when the journal was told that the route takes the event.
@@ -100,14 +114,18 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        Self { plan, services, stop, job, admitted: OnceLock::new(), told: OnceLock::new() }
+        let (older, content) = (Vec::new(), OnceLock::new());
+        let (begun, admitted, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { plan, services, stop, job, older, content, begun, admitted, told }
     }
 
     /// Takes the delivery as far as it gets.
     pub async fn run(&self) -> Flow {
-        match self.steps().await {
-            Ok(()) => Flow::Done,
-            Err(flow) => flow,
+        loop {
+            match self.steps().await {
+                Err(Flow::Again) => {}
+                Ok(flow) | Err(flow) => return flow,
+            }
         }
     }
 
@@ -124,12 +142,13 @@ impl Attempt {
         end.await.err().unwrap_or(Flow::Done)
     }
 
-    async fn steps(&self) -> Early<()> {
+    async fn steps(&self) -> Early<Flow> {
         let standing = self.standing().await?;
         self.check_ledger(&standing).await?;
         if self.job.message.rounds >= ROUNDS {
             let why = "the bridge ended again and again while it had this event; it may be what ends it".to_owned();
-            return self.give_up(&standing, DeadClass::Poison, why, None).await;
+            self.give_up(&standing, DeadClass::Poison, why, None).await?;
+            return Ok(Flow::Done);
         }
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;
@@ -139,39 +158,18 @@ impl Attempt {
         if self.services.dry_run {
             return self.show(verb, &call).await;
         }
+        if self.is_unchanged(verb, &standing) {
+            let link = self.applied(verb, None, &standing);
+            self.end(&standing, "unchanged", "the record holds this already".into(), Some(link)).await?;
+            return Ok(Flow::Applied);
+        }
         if in_doubt(&standing, &call) && self.plan.on_doubt(verb) == OnDoubt::Hold {
             let why = format!("it is unknown whether an earlier {} took effect", verb.name());
-            return self.hold(verb, &call, &standing, why).await;
+            self.hold(verb, &call, &standing, why).await?;
+            return Ok(Flow::Done);
         }
         let made = self.perform(verb, &call, &standing).await?;
         self.conclude(verb, &call, &standing, made).await
-    }
-
-    /// Steps that end a delivery without a call: repetitions, leftovers, its turn not come yet.
-    async fn check_ledger(&self, standing: &Standing) -> Early<()> {
-        if let Some(other) = &standing.repeats {
-            self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("same body as {other}") });
-            return self.ack_and_leave().await;
-        }
-        match standing.entry.as_ref() {
-            Some(LedgerEntry { progress: Progress::Done { ending }, .. }) => {
-                self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("was {ending} already") });
-                return self.ack_and_leave().await;
-            }
-            Some(LedgerEntry { progress: Progress::Held { .. }, .. }) => return self.ack_and_leave().await,
-            Some(entry) if entry.attempt > self.job.message.attempt => return self.ack_and_leave().await,
-            // The process ended after the outcome was written and before the wait was.
-            Some(LedgerEntry { progress: Progress::Waiting { due }, .. }) if *due > self.services.clock.now() => {
-                return self.wait_until(*due).await;
-            }
-            _ => {}
-        }
-        // A call in doubt is cleared up first: waiting would forget that it is.
-        let in_doubt = matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. }));
-        match standing.ahead.as_ref().filter(|_| !in_doubt) {
-            Some(ahead) => self.wait_behind(standing, &ahead.event, &ahead.progress).await,
-            None => Ok(()),
-        }
     }
 
     /// What is to be done at the vendor, by the link; or the delivery ends here because nothing is.
@@ -181,13 +179,16 @@ impl Attempt {
             return Ok(*verb);
         }
         let link = standing.link.as_ref();
+        if let Some(why) = self.job.leaves.as_ref().filter(|_| !link.is_some_and(route::is_there)) {
+            return self.leave(standing, why.clone()).await;
+        }
         if route::is_stale(self.job.action, event, link) {
             let than = link.map(|l| l.version.map_or_else(|| l.received.at().to_string(), |v| v.to_string()));
             let detail = format!("older than what was applied ({})", than.unwrap_or_default());
             self.end(standing, "stale", detail, None).await?;
             return Err(Flow::Done);
         }
-        match route::resolve(self.job.action, event, link) {
+        match route::resolve(self.job.action, self.case().without_link, event, link) {
             route::Resolution::Do(verb) => Ok(verb),
             route::Resolution::Nothing(why) => {
                 // What is gone is remembered as gone: an older event that comes later must not bring it back.
@@ -232,10 +233,14 @@ impl Attempt {
 
     fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Call, String> {
         let event = self.event();
-        let context =
-            route::context(self.plan.route(), event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let route = self.plan.route();
+        let mut context = route::context(route, event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let others = standing.others.iter().map(Option::as_ref);
+        route::set_links(&mut context, route.reads.iter().map(|other| other.name.as_str()).zip(others));
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        // Set again by the next look, if there is one, to the same.
+        let _ = self.content.set(rendered.content());
         self.plan.to.sink.prepare(&Operation {
             verb,
             fields: &rendered.fields,
@@ -264,7 +269,7 @@ impl Attempt {
         };
         self.matched(standing);
         let started = tokio::time::Instant::now();
-        let sent = self.plan.to.sink.send(&self.services.client, call).await;
+        let sent = self.kept(self.plan.to.sink.send(&self.services.client, call)).await;
         let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
         let unsent = matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_)));
         let (outcome, message) = match sent {
@@ -330,9 +335,14 @@ impl Attempt {
             verb,
             expires: self.expires(now),
             charge: Some(charge.clone()),
+            instead_of: self.instead_of(),
         };
         match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
-            Begun::Go => Ok(charge),
+            Begun::Go => {
+                let _ = self.begun.set(());
+                Ok(charge)
+            }
+            Begun::Busy => self.overtaken(standing).await,
             Begun::UsedUp { used } => {
                 let why = format!("the month's calls are used up ({used} made)");
                 let until = gate.month_turns(now);
@@ -347,13 +357,15 @@ impl Attempt {
             delivery: self.key(),
             body_key: self.event().body_key(),
             link: self.link_key(),
+            others: self.other_links(),
+            instead_of: self.instead_of(),
             received: self.event().received,
             now: self.services.clock.now(),
         };
         self.insist("standing", || self.services.store.standing(question.clone())).await
     }
 
-    async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
+    async fn show(&self, verb: Verb, call: &Call) -> Early<Flow> {
         let mut shown = serde_json::json!({ "verb": verb.name(), "sink": self.plan.to.name, "call": call.shown });
         self.services.redactor.values(&self.event().data.value()).value(&mut shown);
         self.journal(Step::Matched { verb: self.job.action.name().into() });
@@ -382,11 +394,16 @@ impl Attempt {
     }
 
     fn key(&self) -> DeliveryKey {
-        DeliveryKey { route: self.route_name(), event: self.event().key(), generation: self.event().generation }
+        self.key_of(&self.job)
+    }
+
+    fn key_of(&self, job: &Job) -> DeliveryKey {
+        let event = &job.message.event;
+        DeliveryKey { route: self.route_name(), event: event.key(), generation: event.generation }
     }
 
     fn link_key(&self) -> LinkKey {
-        LinkKey { owner: self.route_name(), key: self.job.link.clone() }
+        LinkKey { owner: self.plan.route().link.clone(), key: self.job.link.clone() }
     }
 
     fn expires(&self, now: Timestamp) -> Timestamp {

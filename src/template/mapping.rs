@@ -17,6 +17,7 @@ use crate::template::{Context, Escape};
 pub struct Mapping {
     fields: Vec<(String, Tree)>,
     tables: Vec<(String, Spot)>,
+    others: Vec<(Option<String>, Spot)>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,14 +66,15 @@ impl Mapping {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
         }
-        let mut compiler = Compiler { names: NAMES.to_vec(), tables: Vec::new(), faults: Vec::new() };
+        let mut compiler =
+            Compiler { names: NAMES.to_vec(), tables: Vec::new(), others: Vec::new(), faults: Vec::new() };
         let fields = compiler.entries(node.entries());
-        let Compiler { tables, mut faults, .. } = compiler;
+        let Compiler { tables, others, mut faults, .. } = compiler;
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| WORDS.contains(&key.name.as_str())) {
             let message = format!("`{}` makes a list, so it stands under a field, not at the top of `map`", key.name);
             faults.push(Fault::new(key.spot, message));
         }
-        if faults.is_empty() { Ok(Self { fields, tables }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { fields, tables, others }) } else { Err(faults) }
     }
 
     /// Renders the tree; omitted fields are not in it.
@@ -99,6 +101,12 @@ impl Mapping {
         &self.tables
     }
 
+    /// The links of other routes that it names (see [`Other`](super::Other)), each with its place.
+    #[must_use]
+    pub fn others(&self) -> &[(Option<String>, Spot)] {
+        &self.others
+    }
+
     /// The names at the top of the tree, for a sink that knows which fields there are.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
@@ -111,12 +119,16 @@ impl Mapping {
 const WORDS: &[&str] = &["$each", "$as", "$when", "$map"];
 
 /// The names that the templates of a route can use, besides those of `$as`.
-pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link"];
+pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "links"];
+
+/// Those that are known before the link is: what `when` and `key` can use.
+pub const BEFORE_LINK: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers"];
 
 struct Compiler<'a> {
     // Those of the enclosing `$as` among them.
     names: Vec<&'a str>,
     tables: Vec<(String, Spot)>,
+    others: Vec<(Option<String>, Spot)>,
     faults: Vec<Fault>,
 }
 
@@ -160,6 +172,8 @@ impl<'a> Compiler<'a> {
             Ok(template) => {
                 let tables = template.tables().into_iter();
                 self.tables.extend(tables.map(|(name, at)| (name, template_spot(node.spot, at))));
+                let others = template.others().into_iter();
+                self.others.extend(others.map(|other| (other.name, template_spot(node.spot, other.at))));
                 Some(template)
             }
             Err(error) => self.fault(template_spot(node.spot, error.at), error.message),
@@ -189,6 +203,8 @@ impl<'a> Compiler<'a> {
             if let Ok(when) = &expression {
                 let tables = when.tables().iter();
                 self.tables.extend(tables.map(|(name, place)| (name.clone(), template_spot(at.spot, *place))));
+                let others = when.others().iter();
+                self.others.extend(others.map(|other| (other.name.clone(), template_spot(at.spot, other.at))));
             }
             expression.or_else(|error| self.fault(template_spot(at.spot, error.at), error.message).ok_or(()))
         });

@@ -5,6 +5,7 @@
 mod binary;
 mod bridge;
 mod changes;
+mod links;
 mod operator;
 mod order;
 mod receiver;

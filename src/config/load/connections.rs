@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::{Known, Loader, names, without};
+use super::{Known, Loader, links, names, without};
 use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
 use crate::config::suggest::{did_you_mean, shown};
@@ -40,6 +40,7 @@ impl Loader<'_> {
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
             routes: names(routes),
+            owners: links::owners(routes),
             tables: Vec::new(),
         }
     }
