@@ -35,6 +35,7 @@ use crate::store::{
 };
 
 mod order;
+mod others;
 mod settle;
 
 /// How long a repetition of a body that has neither id nor subject is known.
@@ -154,6 +155,7 @@ impl Attempt {
             return self.unmappable(&standing, why.clone()).await;
         }
         let verb = self.verb(&standing).await?;
+        self.await_others(&standing).await?;
         let call = self.call(verb, &standing).await?;
         if self.services.dry_run {
             return self.show(verb, &call).await;

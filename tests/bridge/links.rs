@@ -71,6 +71,41 @@ async fn p3_a_record_of_one_route_is_changed_by_another_after_it_was_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_refers_to_a_record_waits_for_the_route_that_makes_it() {
+    let receiver = Receiver::start(|got, before| match got.path.as_str() {
+        "/tasks" if before == 0 => Answer::Status(503, ""),
+        _ => MADE,
+    })
+    .await;
+    let both = r#"
+  news:
+    from: in
+    to: out
+    do: create
+    request: { path: /news }
+    map: { n: "{{ data.n }}", of: "{{ links['tasks'].id }}" }
+  tasks:
+    from: in
+    when: data.n < 10
+    to: out
+    do: create
+    request: { path: /tasks }
+    map: { n: "{{ data.n }}" }
+    retry: { first: 300ms, factor: 1, max: 300ms }
+"#;
+    let world = World::new(&routes(&receiver.url, both));
+    let bridge = world.start().await;
+    bridge.send(json!({"id": "e-1", "s": "1", "n": 1})).await;
+    bridge.ended("e-1", "news", "delivered").await;
+    let calls: Vec<_> = receiver.calls().iter().map(|call| format!("{} {}", call.path, call.body["of"])).collect();
+    assert_eq!(calls, ["/tasks null", "/tasks null", "/news \"r7\""]);
+    // The other route leaves this one: nobody makes what is asked for.
+    bridge.send(json!({"id": "e-2", "s": "2", "n": 20})).await;
+    bridge.ended("e-2", "news", "rejected").await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p3_two_routes_of_one_link_are_never_under_way_at_once() {
     let receiver =
         Receiver::start(|got, _| if got.n() % 7 == 0 { Answer::Hold } else { Answer::Slow(Duration::from_millis(5)) })

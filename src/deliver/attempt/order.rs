@@ -53,7 +53,7 @@ impl Attempt {
             Progress::Open { .. } | Progress::Held { .. } => soon,
             Progress::Done { .. } => return Ok(()),
         };
-        self.step_aside(standing, due, format!("{} of the same subject comes first", ahead.event)).await
+        self.step_aside(standing, Some(due), format!("{} of the same subject comes first", ahead.event)).await
     }
 
     /// Ends what is known already: the message is a repetition or a leftover.
@@ -89,10 +89,11 @@ impl Attempt {
         (Duration::try_from(age).unwrap_or_default() / 4).clamp(NAP.0, NAP.1)
     }
 
-    /// Puts it in wait, and the ledger knows of it first: later ones stay behind it.
-    async fn step_aside<T>(&self, standing: &Standing, due: Timestamp, why: String) -> Early<T> {
+    /// Puts it in wait until `due`, or for a while, and the ledger knows of it first: later ones stay behind it.
+    pub(super) async fn step_aside<T>(&self, standing: &Standing, due: Option<Timestamp>, why: String) -> Early<T> {
         let attempt = self.job.message.attempt;
         let now = self.services.clock.now();
+        let due = due.unwrap_or_else(|| add(now, self.nap()));
         self.settle(self.settlement(waiting(attempt, due, first_retry(standing, now)))).await?;
         self.matched(standing);
         if standing.entry.is_none() {
@@ -140,7 +141,7 @@ impl Attempt {
             match standing.entry.as_ref().map(|entry| &entry.progress) {
                 Some(Progress::Open { .. }) => self.wait_until(due).await,
                 Some(Progress::Waiting { due }) if *due > now => self.wait_until(*due).await,
-                _ => self.step_aside(&standing, due, "others go first meanwhile".to_owned()).await,
+                _ => self.step_aside(&standing, Some(due), "others go first meanwhile".to_owned()).await,
             }
         };
         let flow: Early<Flow> = aside.await;
