@@ -14,6 +14,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::halts::Halts;
+use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::journal::Journal;
@@ -21,12 +22,17 @@ use crate::store::journal::Journal;
 pub mod api;
 mod pulse;
 pub mod replay;
+pub mod retire;
+mod scrape;
 pub mod serve;
+mod settling;
 mod states;
 mod trace;
 pub mod views;
 
 pub use pulse::Pulse;
+pub use scrape::OPEN_METRICS;
+pub use settling::Settling;
 
 /// Answers people's questions and does what they say.
 pub struct Operator {
@@ -46,6 +52,10 @@ pub struct Operator {
     pub redactor: Arc<Redactor>,
     /// Whether the store takes writes.
     pub pulse: Pulse,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether names and queues are as the config has them.
+    pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
 }

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,35 +15,42 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operator, Pulse, api, serve};
+use crate::admin::{Operator, Pulse, Settling, api, serve};
 use crate::broker::embedded::Embedded;
-use crate::broker::rabbitmq::{Address, RabbitBroker};
+use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::spool::SpoolError;
 use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
-use crate::config::{BrokerConfig, Config};
+use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
-use crate::connectors::{Hook, Poller, SourceRole};
-use crate::deliver::gate::Gate;
+use crate::connectors::{Hook, Poller, SourceRole, Stream};
+use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::halts::Halts;
-use crate::deliver::{Services, historian, worker};
+use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
+use crate::metrics::Metrics;
 use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
+use crate::stream::StreamLoop;
 
+mod connect;
 mod housekeeping;
+pub mod moving;
 mod names;
 mod observe;
 mod plans;
+mod settling;
 mod spooled;
 
 pub use observe::{Observed, Seen};
 pub use spooled::forward;
 
+/// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
+const OWNER: &str = "file";
 /// How long what is under way may take to finish at a stop.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -81,8 +87,8 @@ pub enum AppError {
     },
     /// The config names a broker, and there are messages in the queue that was used without one.
     #[error(
-        "{left} messages are still in the queue in {file}, and the config has a `broker` now: run without it until \
-         they are delivered"
+        "{left} messages are still in the queue in {file}, and the config has a `broker` now: move them with \
+         `dari move OLD NEW`, where OLD is the config without it, or run without it until they are delivered"
     )]
     LeftBehind {
         /// How many.
@@ -90,6 +96,17 @@ pub enum AppError {
         /// The store's file.
         file: String,
     },
+    /// The config names no broker, and a move to one has begun.
+    #[error(
+        "the move of the queue in {file} to RabbitMQ was begun and is not over: end it with the same `dari move OLD NEW`"
+    )]
+    HalfMoved {
+        /// The store's file.
+        file: String,
+    },
+    /// A move that cannot be made; a sentence with the way out.
+    #[error("{0}")]
+    Move(String),
     /// The config names no broker any more, and there are events in the spool that was used with one.
     #[error(
         "{left} events are still in the spool {folder}, and the config has no `broker` now: run with it until they are \
@@ -149,9 +166,13 @@ struct Parts {
     embedded: Embedded,
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
+    /// The same where it is RabbitMQ, without the spool before it.
+    rabbit: Option<Arc<RabbitBroker>>,
+    settling: Settling,
     journal: Arc<Observed>,
     halts: Arc<Halts>,
     redactor: Arc<Redactor>,
+    metrics: Arc<Metrics>,
 }
 
 /// Whom the files are opened for.
@@ -169,39 +190,16 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     }
     let embedded = Embedded::open(&config.store, clock.clone())?;
     let store: Arc<dyn Store> = embedded.store.clone();
-    let broker: Arc<dyn Broker> = match &config.broker {
-        Some(rabbit) => {
-            let left = embedded.broker.depths().await?.iter().map(|depth| depth.messages).sum();
-            if left > 0 {
-                return Err(AppError::LeftBehind { left, file: config.store.display().to_string() });
-            }
-            Arc::new(rabbitmq(rabbit, &store, clock).await?)
-        }
-        None => embedded.broker.clone(),
-    };
-    let journal = Arc::new(Observed::new(embedded.journal.clone()));
-    match whom {
-        For::Bridge => names::settle(config, &*store, &*broker).await?,
-        For::Operator => names::rename(config, &*store, &*broker).await?,
-    }
-    broker.declare(bindings(config)).await?;
+    let sources = config.sources.iter().map(|source| source.name.clone()).collect();
+    let metrics = Arc::new(Metrics::new(sources));
+    let journal = Arc::new(Observed::new(embedded.journal.clone(), Arc::clone(&metrics)));
+    let connected = connect::open(config, &embedded, clock, whom).await?;
+    let settling = connect::settle(config, &*store, &connected, whom).await?;
+    let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
     let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
-    Ok(Parts { embedded, store, broker, journal, halts, redactor })
-}
-
-async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clock) -> Result<RabbitBroker, AppError> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|why| AppError::Unreadable { path: path.display().to_string(), why })
-    };
-    let ca = config.ca_file.as_deref().map(read).transpose()?;
-    let identity = match &config.identity {
-        Some((certificate, key)) => Some((read(certificate)?.into_bytes(), read(key)?.into())),
-        None => None,
-    };
-    let address = Address { urls: config.urls.clone(), ca, identity };
-    Ok(RabbitBroker::open(address, &config.prefix, Arc::clone(store), clock.clone()).await?)
+    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, redactor, metrics })
 }
 
 /// Every queue that the config asks for, and what it receives.
@@ -230,6 +228,8 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         clock,
         redactor: Arc::clone(&parts.redactor),
         pulse: Pulse::default(),
+        metrics: Arc::clone(&parts.metrics),
+        settling: parts.settling.clone(),
         pollers,
     }
 }
@@ -243,6 +243,7 @@ pub struct Bridge {
     intake: Arc<Intake>,
     gates: plans::Gates,
     pollers: Vec<Polled>,
+    streams: Vec<StreamLoop>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
     socket: Option<UnixListener>,
@@ -260,7 +261,9 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
-        let gates = plans::gates(&config);
+        let mut streams = Vec::new();
+        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
+        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
             let gate = source.account.as_ref().and_then(|account| gates.get(account));
             let client = gate.map_or_else(|| client.clone(), |gate| client.metered(meter(gate, &parts, &clock)));
@@ -278,6 +281,10 @@ impl Bridge {
                     let (source, account) = (source.name.clone(), source.account.clone());
                     pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
                 }
+                SourceRole::Stream(stream) => {
+                    let (source, account) = (source.name.clone(), source.account.clone());
+                    streams.push(receiving((source, account), stream, &parts, &clock, options.dry_run));
+                }
             }
         }
         let journal: Arc<dyn Journal> = parts.journal.clone();
@@ -290,10 +297,18 @@ impl Bridge {
             clock: clock.clone(),
             halts: Arc::clone(&parts.halts),
             redactor: Arc::clone(&parts.redactor),
+            metrics: Arc::clone(&parts.metrics),
             dry_run: options.dry_run,
         });
         let limits = intake::Limits::default();
-        let intake = Arc::new(Intake::new(hooks, Arc::clone(&parts.broker), journal, clock.clone(), limits));
+        let intake = Arc::new(Intake::new(
+            hooks,
+            Arc::clone(&parts.broker),
+            journal,
+            clock.clone(),
+            limits,
+            Arc::clone(&parts.metrics),
+        ));
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {
@@ -302,7 +317,7 @@ impl Bridge {
         };
         let hooks = bind(config.listen.hooks).await?;
         let socket = socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -335,19 +350,28 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, gates, pollers, hooks, admin, socket } = self;
+        let Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket } = self;
         for plan in plans::plans(&services, &gates)? {
             let until = tasks.until.clone();
-            tasks.start("worker", worker::run(Arc::new(plan), Arc::clone(&services), until));
+            tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
         let until = tasks.until.clone();
-        tasks.start("historian", historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
+        tasks.later("historian", &parts, historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
+        let until = tasks.until.clone();
+        tasks.later("refill", &parts, refill::run(Arc::clone(&services), until));
+        settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+        tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
             let polling = poller.into_loop(&parts, services.clock.clone());
             let until = tasks.until.clone();
             tasks.start("poller", polling.run(until));
+        }
+        for stream in streams {
+            let until = tasks.until.clone();
+            tasks.start("stream", stream.run(until));
         }
         serve_api(&mut tasks, &config, &operator, (admin, socket));
         let public = public_router(Arc::clone(&intake), operator);
@@ -361,7 +385,14 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
-        historian::finish(&*parts.broker, &*parts.journal).await;
+        for gate in gates.values() {
+            if let Err(error) = gate.leave().await {
+                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+            }
+        }
+        if parts.settling.is_over() {
+            historian::finish(&*parts.broker, &*parts.journal).await;
+        }
         if let Err(error) = parts.journal.flush().await {
             tracing::error!(%error, "the end of the journal could not be written");
         }
@@ -388,6 +419,16 @@ impl Tasks {
         });
     }
 
+    /// Starts a part that needs the queues, once they are declared.
+    fn later(&mut self, name: &'static str, parts: &Parts, part: impl Future<Output = ()> + Send + 'static) {
+        let (settling, until) = (parts.settling.clone(), self.until.clone());
+        self.start(name, async move {
+            if until.run_until_cancelled(settling.over()).await.is_some() {
+                part.await;
+            }
+        });
+    }
+
     /// Tells all to stop and waits, but not for ever.
     async fn finish(mut self) {
         self.until.cancel();
@@ -396,6 +437,18 @@ impl Tasks {
             self.set.shutdown().await;
         }
     }
+}
+
+/// Does at a broker that was away what a start does, once it is there.
+fn settle(tasks: &mut Tasks, parts: &Parts, config: &Arc<Config>) {
+    let Some(rabbit) = parts.rabbit.clone().filter(|_| !parts.settling.is_over()) else { return };
+    let (settling, config, store) = (parts.settling.clone(), Arc::clone(config), Arc::clone(&parts.store));
+    let until = tasks.until.clone();
+    tasks.start("settling", async move {
+        _ = until.run_until_cancelled(settling::run(&settling, &config, &*store, &rabbit)).await;
+        // A part that ends before it is told to is taken for broken.
+        until.cancelled().await;
+    });
 }
 
 fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
@@ -414,8 +467,7 @@ struct Polled {
 impl Polled {
     fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
         PollLoop {
-            // The store's file is this process's alone: a restart takes its own lease over at once.
-            owner: "file".to_owned(),
+            owner: OWNER.to_owned(),
             source: self.source,
             account: self.account,
             poller: self.poller,
@@ -426,6 +478,25 @@ impl Polled {
             clock,
             wake: self.wake,
         }
+    }
+}
+
+fn receiving(
+    (source, account): (String, Option<String>),
+    stream: Box<dyn Stream>,
+    parts: &Parts,
+    clock: &Clock,
+    dry_run: bool,
+) -> StreamLoop {
+    StreamLoop {
+        source,
+        account,
+        stream,
+        broker: Arc::clone(&parts.broker),
+        journal: parts.journal.clone(),
+        halts: Arc::clone(&parts.halts),
+        clock: clock.clone(),
+        dry_run,
     }
 }
 

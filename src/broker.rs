@@ -6,9 +6,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::event::Event;
+use lost::Lost;
 
 /// The queue in the SQLite file of the store.
 pub mod embedded;
+/// Queues that had gone.
+pub mod lost;
 /// RabbitMQ.
 pub mod rabbitmq;
 /// Where events wait on this machine while the broker does not take them.
@@ -23,6 +26,9 @@ pub enum BrokerError {
     /// It is full or failing; the publisher is to come back.
     #[error("the broker cannot take events now: {0}")]
     Unavailable(String),
+    /// It does not serve this bridge, and will not until a person changes something.
+    #[error("the broker is not for this bridge: {0}")]
+    Refused(String),
     /// It was closed.
     #[error("the broker is closed")]
     Closed,
@@ -122,6 +128,28 @@ pub trait Broker: Send + Sync {
 
     /// How the queues stand, orphaned ones included.
     async fn depths(&self) -> Result<Vec<Depth>>;
+
+    /// Whether it can be used now.
+    async fn check(&self) -> Result<()> {
+        self.depths().await.map(drop)
+    }
+
+    /// What people should know of it although it works, in words: a queue that nothing comes from, one that is being
+    /// filled again.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Waits for a queue that had gone from the broker with all that was in it. Nothing is received from it until
+    /// [`Broker::refilled`] was said; it is known as lost until then, over any restart.
+    async fn lost(&self) -> Lost {
+        std::future::pending().await
+    }
+
+    /// A queue that was lost has again what it missed.
+    async fn refilled(&self, _lost: &Lost) -> Result<()> {
+        Ok(())
+    }
 
     /// Gives a queue another name, with all its messages: before its bindings are declared. Fails if there are messages
     /// under the new name already; a queue that is not there needs no new name.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::event::Received;
 
@@ -20,12 +22,14 @@ struct Inner {
     hands: Hands,
     last: AtomicU64,
     process: u16,
+    moved: Notify,
 }
 
 #[derive(Debug)]
 enum Hands {
     System { skew_ms: AtomicI64 },
     Manual(RwLock<Timestamp>),
+    Runtime { start: Timestamp, since: tokio::time::Instant, skew_ms: AtomicI64 },
 }
 
 impl Clock {
@@ -41,8 +45,16 @@ impl Clock {
         Self::new(Hands::Manual(RwLock::new(start)), 1)
     }
 
+    /// A clock that goes as the runtime's timers do: where a test has paused them, it stands still while anything is
+    /// under way and jumps to the next timer when nothing is.
+    #[must_use]
+    pub fn simulated(start: Timestamp, process: u16) -> Self {
+        let since = tokio::time::Instant::now();
+        Self::new(Hands::Runtime { start, since, skew_ms: AtomicI64::new(0) }, process)
+    }
+
     fn new(hands: Hands, process: u16) -> Self {
-        Self(Arc::new(Inner { hands, last: AtomicU64::new(0), process }))
+        Self(Arc::new(Inner { hands, last: AtomicU64::new(0), process, moved: Notify::new() }))
     }
 
     /// The time now.
@@ -55,13 +67,18 @@ impl Clock {
                 Timestamp::now().saturating_add(skew).unwrap_or(Timestamp::MAX)
             }
             Hands::Manual(at) => *at.read().unwrap_or_else(std::sync::PoisonError::into_inner),
+            Hands::Runtime { start, since, skew_ms } => {
+                let gone = SignedDuration::try_from(since.elapsed()).unwrap_or(SignedDuration::MAX);
+                let skew = SignedDuration::from_millis(skew_ms.load(Ordering::Relaxed));
+                start.saturating_add(gone.saturating_add(skew)).unwrap_or(Timestamp::MAX)
+            }
         }
     }
 
     /// Moves the clock; on the machine's clock this is a lasting offset.
     pub fn advance(&self, by: SignedDuration) {
         match &self.0.hands {
-            Hands::System { skew_ms } => {
+            Hands::System { skew_ms } | Hands::Runtime { skew_ms, .. } => {
                 let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
                 skew_ms.fetch_add(by, Ordering::Relaxed);
             }
@@ -70,6 +87,12 @@ impl Clock {
                 *at = at.saturating_add(by).unwrap_or(Timestamp::MAX);
             }
         }
+        self.0.moved.notify_waiters();
+    }
+
+    /// Waits until the clock is moved by [`Clock::advance`] after this call.
+    pub fn moved(&self) -> Notified<'_> {
+        self.0.moved.notified()
     }
 
     /// The next stamp of receipt: later than every earlier one of this process, even if the machine's clock went back.

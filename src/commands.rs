@@ -8,6 +8,7 @@ pub mod demo;
 pub mod describe;
 pub mod init;
 pub mod look;
+pub mod moving;
 pub mod operate;
 pub mod output;
 pub mod run;

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! A connector declares itself in a [`Manifest`]. Small traits are what it can do: a [`Hook`] reads webhooks, a [`Poller`]
-//! asks for news, a [`Sink`] turns an [`Operation`] into a [`Call`] and the vendor's [`Answer`] into an
+//! asks for news, a [`Stream`] is handed messages, a [`Sink`] turns an [`Operation`] into a [`Call`] and the vendor's [`Answer`] into an
 //! [`Outcome`](crate::outcome::Outcome), a [`Lookup`] reads what a mapping needs to know, a [`Registrar`] subscribes our
 //! URL. All of a sink that decides is pure; the [`client`] does the talking.
 
@@ -18,6 +18,7 @@ pub use lookups::{Lookup, LookupKind};
 pub use pollers::{Change, Memory, NoMemory, Page, PollError, Poller, Remembered};
 pub use registrar::{Registered, Registrar, RegistrarKind};
 pub use sinks::{Answer, Ask, Call, OnDoubt, Operation, Request, Sink};
+pub use streams::{Came, Flow, Stream};
 
 /// Every connector, in the order of the documentation.
 pub static ALL: &[&Manifest] = &[
@@ -30,6 +31,7 @@ pub static ALL: &[&Manifest] = &[
     &shopify::MANIFEST,
     &standard::MANIFEST,
     &webhook::MANIFEST,
+    &amqp::MANIFEST,
     &http::MANIFEST,
 ];
 
@@ -131,6 +133,8 @@ pub enum SourceRole {
     Hook(Box<dyn Hook>),
     /// Asks for news.
     Poller(Box<dyn Poller>),
+    /// Is handed messages.
+    Stream(Box<dyn Stream>),
 }
 
 /// A kind of sink.
@@ -193,10 +197,13 @@ mod registrar;
 pub mod sandbox;
 pub mod signature;
 mod sinks;
+pub mod snapshot;
+mod streams;
 pub mod tokens;
 pub mod verify;
 
 // The connectors.
+pub mod amqp;
 pub mod github;
 pub mod http;
 pub mod shopify;

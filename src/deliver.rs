@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! [`worker`] receives a route's messages; [`lanes`] keep the events of one subject behind each other. [`attempt`] takes
-//! one delivery through its commits: intent, call, outcome, ack. [`gate`] says whether a call may be made now: permits of
+//! one delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls together that go as one.
+//! [`lookups`] keeps what was read for it. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
 
@@ -12,26 +13,36 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, RouteConfig};
 use crate::connectors::client::Client;
 use crate::connectors::{OnDoubt, Sink, SinkKind};
-use crate::event::Event;
+use crate::event::{Collapse, Event};
+use crate::metrics::Metrics;
 use crate::outcome::{Scope, Verb};
 use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod attempt;
+pub mod batch;
 pub mod breaker;
 pub mod gate;
 pub mod halts;
 pub mod historian;
 pub mod lanes;
+pub mod lookups;
+pub mod refill;
 pub mod schedule;
 pub mod worker;
+
+/// How long a repetition of a body that has neither id nor subject is known.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
+const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 
 /// What every worker shares.
 pub struct Services {
@@ -51,6 +62,8 @@ pub struct Services {
     pub halts: Arc<halts::Halts>,
     /// What to mask in what is logged and recorded.
     pub redactor: Arc<Redactor>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// True: render and show, but send nothing.
     pub dry_run: bool,
 }
@@ -67,6 +80,8 @@ pub struct Destination {
     pub gate: Arc<gate::Gate>,
     /// Whether it has failed too often in a row.
     pub breaker: breaker::Breaker,
+    /// Brings calls together, where one may carry several.
+    pub batcher: Option<Arc<batch::Batcher>>,
 }
 
 /// A route and where it leads.
@@ -77,6 +92,8 @@ pub struct Plan {
     pub to: Arc<Destination>,
     /// The config that `index` is of.
     pub config: Arc<Config>,
+    /// The route's lookups, in its order.
+    pub lookups: Vec<lookups::LookupPart>,
     /// How many events in a row could not be mapped.
     pub mapping_errors: AtomicU32,
 }
@@ -90,8 +107,11 @@ impl Plan {
 
     /// What must not be stopped for this route to run.
     #[must_use]
-    pub fn scopes(&self) -> [(Scope, &str); 3] {
-        [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)]
+    pub fn scopes(&self) -> Vec<(Scope, &str)> {
+        let own =
+            [(Scope::Route, &self.route().name), (Scope::Sink, &self.to.name), (Scope::Account, &self.to.gate.account)];
+        let asked = self.lookups.iter().map(|part| (Scope::Account, &part.gate.account));
+        own.into_iter().chain(asked).map(|(scope, name)| (scope, name.as_str())).collect()
     }
 
     /// What becomes of a call in doubt on this route.
@@ -99,6 +119,17 @@ impl Plan {
     pub fn on_doubt(&self, verb: Verb) -> OnDoubt {
         self.route().on_doubt.unwrap_or_else(|| self.to.sink.on_doubt(verb))
     }
+}
+
+/// When the ledger may forget a delivery that ends now.
+fn expires(config: &Config, event: &Event, now: Timestamp) -> Timestamp {
+    let dedupe = SignedDuration::try_from(config.dedupe).unwrap_or(SignedDuration::MAX);
+    let known_until = match event.collapse {
+        Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
+        Collapse::BodyForADay => event.received.at().saturating_add(A_DAY),
+    };
+    let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
+    known_until.unwrap_or(Timestamp::MAX).max(at_least)
 }
 
 /// The `webhook-id` of a delivery: the same for all its attempts, another for every other delivery.

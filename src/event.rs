@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 
+pub mod trace;
+
 /// The longest `id`, in bytes: what fits a message id and a routing key of AMQP.
 pub const MAX_ID: usize = 255;
 /// The longest `subject`, in bytes.

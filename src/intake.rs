@@ -25,6 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::connectors::Hook;
+use crate::metrics::Metrics;
 use crate::store::journal::Journal;
 
 pub use answer::Problem;
@@ -43,6 +44,7 @@ pub struct Intake {
     broker: Arc<dyn Broker>,
     journal: Arc<dyn Journal>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     limits: Limits,
     under_way: Semaphore,
     refused: DefaultDirectRateLimiter,
@@ -78,6 +80,7 @@ impl Intake {
         journal: Arc<dyn Journal>,
         clock: Clock,
         limits: Limits,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let rate = || limits.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
         let source = |hook: Box<dyn Hook>| Source { secret_headers: hook.secret_headers(), hook, rate: rate() };
@@ -91,6 +94,7 @@ impl Intake {
             stopping: AtomicBool::new(false),
             full: AtomicBool::new(false),
             limits,
+            metrics,
         }
     }
 

@@ -10,7 +10,8 @@
 //! 1. [`connectors`]: everything about one vendor is one folder. A `Hook` verifies and reads a webhook, a `Poller` asks
 //!    for news, a `Sink` turns a record into a call and the vendor's answer into an outcome. Nothing else names a vendor.
 //! 2. [`intake`] is the hooks endpoint: limits, verification, identification, publish, answer. [`poll`] is the loop
-//!    of a source that is asked: lease, cursor, page, publish, commit. Both end in an [`event`].
+//!    of a source that is asked: lease, cursor, page, publish, commit. [`stream`] takes what a source is handed. All end
+//!    in an [`event`].
 //! 3. [`broker`] moves events: into one queue for each route that may want them, and into the journal's.
 //! 4. [`deliver`] works a route's queue: one delivery at a time for each subject, intent before the call, outcome after
 //!    it, the waiting in the broker. It asks [`route`] what the route makes of the event, and acts on the
@@ -40,6 +41,7 @@ pub mod connectors;
 pub mod deliver;
 pub mod event;
 pub mod intake;
+pub mod metrics;
 pub mod outcome;
 pub mod poll;
 pub mod problem;
@@ -47,4 +49,5 @@ pub mod redact;
 pub mod route;
 pub mod settings;
 pub mod store;
+pub mod stream;
 pub mod template;

@@ -9,7 +9,7 @@ use dari::commands::operate::{
     AccountAction, DeadAction, ReplayArgs, RouteAction, SourceAction, StateArgs, StopAction,
 };
 use dari::commands::{
-    CommandError, check, demo, describe, init, look, operate, output, run, sandbox, schema, send, spool, test,
+    CommandError, check, demo, describe, init, look, moving, operate, output, run, sandbox, schema, send, spool, test,
 };
 
 /// Dari carries events between the work tools of a company.
@@ -76,6 +76,8 @@ enum Command {
     Sources(StateArgs<SourceAction>),
     /// Routes: queued, dead, held, state
     Routes(StateArgs<RouteAction>),
+    /// Move what is queued to RabbitMQ, once
+    Move(moving::MoveArgs),
     /// What waits because the broker is away
     Spool {
         #[command(subcommand)]
@@ -138,6 +140,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Sinks(args) => operate::sinks(args, &place).await,
         Command::Sources(args) => operate::sources(args, &place).await,
         Command::Routes(args) => operate::routes(args, &place).await,
+        Command::Move(args) => moving::moving(&args).await,
         Command::Spool { action } => spool::spool(action, &place).await,
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),

@@ -3,7 +3,8 @@
 //! # One turn
 //! lease → suspended? → cursor → poll → publish every event of the page → commit the cursor under the lease's fence →
 //! journal. A crash anywhere repeats a page; its events have the ids of the first time and collapse under P2. The lease
-//! is kept between turns, so that one replica polls a source and the others stand by.
+//! is kept between turns, so that one replica polls a source and the others stand by. A page that would delete too much is
+//! not published: a person is asked first ([`guard`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
 use crate::store::{Fence, Store, StoreError, Suspension};
 
+pub mod guard;
 mod memory;
 pub mod meter;
 mod pace;
 
+use guard::Verdict;
 pub use memory::StoredMemory;
 use pace::Pace;
 
@@ -89,6 +92,8 @@ enum Trouble {
     Store(#[from] StoreError),
     #[error("the poll brought what cannot be an event: {0}")]
     Malformed(#[from] Malformed),
+    #[error("{0}")]
+    TooManyDeleted(String),
     #[error("another replica took the lease during the poll")]
     LeaseLost,
     #[error("stopped")]
@@ -174,6 +179,9 @@ impl PollLoop {
             () = stop.cancelled() => return Err(Trouble::Stopped),
             page = self.renewing(fence, self.poller.poll(cursor.as_ref(), &memory)) => page??,
         };
+        if let Verdict::Ask(why) = guard::look(&*self.store, &self.source, cursor.as_ref(), &page).await? {
+            return Err(Trouble::TooManyDeleted(why));
+        }
         let Page { events, cursor: next, more, changes, note, .. } = page;
         let events = events
             .into_iter()
@@ -240,7 +248,7 @@ impl PollLoop {
                 Some(account) => self.suspend(Scope::Account, account, &why, None).await,
                 None => self.suspend(Scope::Source, &self.source, &why, None).await,
             },
-            Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) => {
+            Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) | Trouble::TooManyDeleted(_) => {
                 self.suspend(Scope::Source, &self.source, &why, None).await
             }
             Trouble::Broker(_) | Trouble::Store(_) | Trouble::Stopped => Next::BackOff(None),
@@ -250,8 +258,14 @@ impl PollLoop {
     }
 
     async fn suspend(&self, scope: Scope, name: &str, why: &str, until: Option<Timestamp>) -> Next {
-        let suspension =
-            Suspension { scope, name: name.to_owned(), why: why.to_owned(), since: self.clock.now(), until };
+        let suspension = Suspension {
+            scope,
+            name: name.to_owned(),
+            why: why.to_owned(),
+            since: self.clock.now(),
+            until,
+            probe: None,
+        };
         match self.halts.suspend(suspension).await {
             Ok(_) => Next::Suspended,
             Err(error) => {

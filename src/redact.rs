@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::event::Event;
-use crate::store::journal::Step;
+use crate::store::journal::{Refused, Step};
 
 /// What stands in place of a masked value.
 pub const MASK: &str = "•••";
@@ -38,6 +38,16 @@ impl Redactor {
         if !self.is_empty() {
             self.values(&event.data.value()).step(step);
         }
+    }
+
+    /// Masks what is kept of a refused message. It became no event, so where its `data` begins is not known: it may be
+    /// all of it, or a part. What is no JSON is not shown at all.
+    pub fn refused(&self, refused: &mut Refused) {
+        let Some(body) = refused.body.as_mut().filter(|_| !self.is_empty()) else { return };
+        *body = match serde_json::from_str::<Value>(body) {
+            Ok(value) => self.values(&value["data"]).text(&self.values(&value).text(body)),
+            Err(_) => MASK.to_owned(),
+        };
     }
 
     /// The values to mask for an event with this `data`.
@@ -127,7 +137,7 @@ impl Masked {
     /// Masks within what the journal says of a delivery.
     pub fn step(&self, step: &mut Step) {
         match step {
-            Step::Attempt { call, message, .. } => {
+            Step::Attempt { call, message, .. } | Step::Asked { call, message, .. } => {
                 self.value(call);
                 *message = self.text(message);
             }
@@ -167,6 +177,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_kept_of_a_refused_message_is_masked() {
+        let redactor = Redactor::new(["data.phone"]).expect("a path");
+        let masked = |body: &str| {
+            let mut refused = Refused {
+                at: jiff::Timestamp::UNIX_EPOCH,
+                source: "in".into(),
+                status: 400,
+                why: "the type does not fit".into(),
+                peer: "orders".into(),
+                bytes: 0,
+                body: Some(body.into()),
+            };
+            redactor.refused(&mut refused);
+            refused.body.expect("it is kept")
+        };
+        assert_eq!(masked(r#"{"phone": "010-1", "n": 1}"#), r#"{"phone": "•••", "n": 1}"#);
+        assert_eq!(masked(r#"{"data": {"phone": "010-1"}}"#), r#"{"data": {"phone": "•••"}}"#);
+        assert_eq!(masked("phone: 010-1"), MASK);
+    }
 
     #[test]
     fn a_value_is_masked_wherever_it_appears() {

@@ -11,12 +11,15 @@ use crate::broker::matches;
 use crate::config::{Action, CaseConfig, Leaves, RouteConfig};
 use crate::event::Event;
 use crate::store::{Link, LinkState};
+use crate::template::mapping::FieldError;
 use crate::template::{Context, Escape, Expression, RenderError, Rendered, Tables, Verdict};
 
 mod links;
+mod lookups;
 mod record;
 
 pub use links::{Resolution, is_older, is_stale, is_there, resolve};
+pub use lookups::{Looked, chosen, needed, values};
 pub use record::{RenderedOperation, render};
 
 pub use crate::template::mapping::NAMES;
@@ -82,6 +85,12 @@ pub fn set_links<'a>(context: &mut Context, links: impl Iterator<Item = (&'a str
 
 fn link_value(link: &Link) -> Value {
     json!({ "id": link.remote_id, "state": state_name(link.state) })
+}
+
+/// Several fields' errors in one sentence.
+#[must_use]
+pub fn in_words(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// RFC 3339 in UTC.

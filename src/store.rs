@@ -18,6 +18,8 @@ use crate::event::{Event, Received, Version};
 use crate::outcome::{Scope, Verb};
 
 pub mod journal;
+/// Permits that processes share.
+pub mod permits;
 /// SQLite: WAL, `synchronous=FULL`, one writer thread.
 pub mod sqlite;
 
@@ -146,6 +148,17 @@ pub struct LedgerEntry {
     pub progress: Progress,
     /// When its first retry was asked for: where `give_up_after` starts.
     pub first_retry: Option<Timestamp>,
+    /// The call of which it is unknown whether it took effect; of an ended or held delivery there is none.
+    pub doubt: Option<Doubt>,
+}
+
+/// A call of which it is unknown whether it took effect (promise P6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What it was to do.
+    pub verb: Verb,
+    /// When the first of them began: what it made, if it made anything, is no older.
+    pub since: Timestamp,
 }
 
 /// An unfinished delivery that must end before a later one of the same link may begin.
@@ -213,6 +226,8 @@ pub struct Intent {
     pub first_retry: Option<Timestamp>,
     /// What the call will do.
     pub verb: Verb,
+    /// Since when it is unknown whether a call took effect: now, unless an earlier one is still in doubt.
+    pub since: Timestamp,
     /// When the ledger may forget it once it has ended.
     pub expires: Timestamp,
     /// The account to charge one call to, with its monthly limit.
@@ -289,6 +304,8 @@ pub enum DeadClass {
     Poison,
     /// In doubt: a person decides (`dari dead mark`).
     Held,
+    /// Its route was retired before it was delivered.
+    Retired,
 }
 
 /// A delivery that was given up or is held, kept until a person replays, marks or drops it.
@@ -336,6 +353,28 @@ pub struct DeadFilter {
     pub limit: usize,
 }
 
+/// An unfinished delivery that no person decides on: it waits, or a call may be under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    /// [`Event::key`].
+    pub event: String,
+    /// [`Event::generation`].
+    pub generation: u32,
+    /// Its line in the ledger.
+    pub entry: LedgerEntry,
+}
+
+/// How much of a route waits for its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route.
+    pub route: String,
+    /// Deliveries whose next attempt is not due yet.
+    pub waiting: u64,
+    /// When the oldest of those that wait or are due was received.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Something that was stopped as a whole, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
@@ -349,6 +388,9 @@ pub struct Suspension {
     pub since: Timestamp,
     /// When it resumes by itself; `None`: a probe or a person.
     pub until: Option<Timestamp>,
+    /// When it is tried next whether it works again; `None`: only its time or a person resumes it.
+    #[serde(default)]
+    pub probe: Option<Timestamp>,
 }
 
 /// A fencing token: only the newest holder of a lease can write under it.
@@ -389,6 +431,15 @@ pub trait Store: Send + Sync {
     /// The ledger's line of a delivery.
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>>;
 
+    /// Writes the first line of a delivery, unless it has one; true if it was written.
+    async fn enlist(&self, settlement: Settlement) -> Result<bool>;
+
+    /// The unfinished deliveries of a route, those that are held left out, in order of receipt.
+    async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>>;
+
+    /// What waits, by route; routes of which nothing waits may be missing.
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>>;
+
     /// Forgets at most `limit` ended ledger lines that expired before `now`; tells how many.
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
@@ -406,7 +457,8 @@ pub trait Store: Send + Sync {
     /// Drops a dead letter and ends its delivery as `dropped` if it was held. False if there is none.
     async fn drop_dead(&self, id: i64) -> Result<bool>;
 
-    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none.
+    /// Marks a held delivery as delivered: ends it, sets the link, and removes the dead letter. False if there is none,
+    /// or it is being tried again; where that has ended, the letter goes.
     async fn mark_delivered(&self, id: i64, remote_id: Option<String>, now: Timestamp) -> Result<bool>;
 
     /// Makes a held delivery ready to be tried again: its ledger line becomes [`Progress::Waiting`], its link is as it
@@ -448,11 +500,27 @@ pub trait Store: Send + Sync {
 
     // === Accounts ===
 
-    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins.
+    /// Takes, renews or gives back this process's share of an account's concurrency, by the store's clock; how many calls
+    /// at once it may make until the share runs out ([`permits::grant`]).
+    async fn share(&self, ask: permits::ShareAsk) -> Result<u32>;
+
+    /// Reserves the next turns of an account by its rate, by the store's clock; how long it is until the first. Turns
+    /// outlast a restart, so none is given twice.
+    async fn turns(&self, ask: permits::TurnAsk) -> Result<Duration>;
+
+    /// Suspends; true if it was not suspended before (so that people are told once). A later `until` wins, and the first
+    /// `since` stays.
     async fn suspend(&self, suspension: Suspension) -> Result<bool>;
 
     /// Resumes; true if it was suspended.
     async fn resume(&self, scope: Scope, name: &str) -> Result<bool>;
+
+    /// Resumes what is suspended exactly so, by `since` and `until`; false if it was resumed, or suspended anew, meanwhile.
+    async fn lift(&self, suspension: Suspension) -> Result<bool>;
+
+    /// Moves the next probe of a suspension from [`Suspension::probe`] to `next`; true for one caller alone, who is to
+    /// make the probe.
+    async fn claim_probe(&self, suspension: Suspension, next: Timestamp) -> Result<bool>;
 
     /// Everything that is suspended.
     async fn suspensions(&self) -> Result<Vec<Suspension>>;

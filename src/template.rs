@@ -157,6 +157,12 @@ impl Expression {
         self.0.others()
     }
 
+    /// The lookups that it uses, each with its place in characters.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<(String, usize)> {
+        self.0.lookups()
+    }
+
     /// Asks whether `context` passes. A missing field does not pass.
     ///
     /// # Errors
@@ -311,6 +317,22 @@ impl Template {
         }
     }
 
+    /// The lookups that it uses, each with its place in characters.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<(String, usize)> {
+        match &self.body {
+            Body::Single(code) => code.lookups(),
+            Body::Parts(parts) => parts
+                .iter()
+                .flat_map(|part| match part {
+                    Part::Value(code) => code.lookups(),
+                    Part::Literal(_) => Vec::new(),
+                })
+                .collect(),
+            Body::Blocks(paths) => code::lookups(paths),
+        }
+    }
+
     /// The template, as written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -367,8 +389,7 @@ impl Template {
 
 fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
     let message = match name {
-        "lookup" => format!("`{name}` does not work yet"),
-        "link" | "links" => format!("`{name}` is known only after this is asked: it is for `map` and `request`"),
+        "link" | "links" | "lookup" => format!("`{name}` is not known yet here; there are {}", known.join(", ")),
         _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
     };
     CompileError { message, at }

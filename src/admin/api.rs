@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::replay::ReplayRequest;
-use super::{Operator, OperatorError};
+use super::retire::Leftover;
+use super::{OPEN_METRICS, Operator, OperatorError};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
 use crate::problem::problem;
@@ -21,6 +22,7 @@ use crate::store::journal::EventFilter;
 pub fn router(operator: Arc<Operator>) -> Router {
     Router::new()
         .route("/api/ready", get(ready))
+        .route("/metrics", get(metrics))
         .route("/api/events", get(events))
         .route("/api/refused", get(refused))
         .route("/api/trace", get(trace))
@@ -35,6 +37,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/sinks", get(sinks))
         .route("/api/sources", get(sources))
         .route("/api/sources/{name}/poll", post(poll))
+        .route("/api/sources/{name}/confirm", post(confirm))
         .route("/api/routes", get(routes))
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
@@ -68,6 +71,10 @@ async fn ready(State(op): Op) -> Response {
     (status, Json(readiness)).into_response()
 }
 
+async fn metrics(State(op): Op) -> Answer {
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], op.scrape().await?).into_response())
+}
+
 async fn events(State(op): Op, Query(filter): Query<EventFilter>) -> Answer {
     json(op.events(filter).await?)
 }
@@ -84,7 +91,11 @@ pub struct RefusedFilter {
 
 async fn refused(State(op): Op, Query(filter): Query<RefusedFilter>) -> Answer {
     let limit = if filter.limit == 0 { 50 } else { filter.limit };
-    json(op.journal.refused(filter.source.as_deref(), limit).await?)
+    let mut found = op.journal.refused(filter.source.as_deref(), limit).await?;
+    for refused in &mut found {
+        op.redactor.refused(refused);
+    }
+    json(found)
 }
 
 /// Whose journey.
@@ -186,6 +197,10 @@ async fn poll(State(op): Op, Path(name): Path<String>) -> Answer {
     json(op.poll(&name)?)
 }
 
+async fn confirm(State(op): Op, Path(name): Path<String>) -> Answer {
+    json(op.confirm(&name).await?)
+}
+
 async fn routes(State(op): Op) -> Answer {
     json(op.routes().await?)
 }
@@ -194,11 +209,28 @@ async fn routes(State(op): Op) -> Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Retire {
     /// Drop what waits in its queue.
+    #[serde(default)]
     pub drop: bool,
+    /// Keep what waits in its queue as dead letters.
+    #[serde(default)]
+    pub drain: bool,
+    /// Give it to this route instead.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 async fn retire(State(op): Op, Path(name): Path<String>, Json(body): Json<Retire>) -> Answer {
-    json(op.retire(&name, body.drop).await?)
+    let leftover = match (body.drop, body.drain, body.to) {
+        (false, true, Some(to)) => Leftover::To(to),
+        (false, true, None) => Leftover::Keep,
+        (true, false, None) => Leftover::Drop,
+        (false, false, None) => Leftover::None,
+        _ => {
+            let why = "say one of: drop what waits, or drain it, and to which route";
+            return Err(OperatorError::Refused(why.into()));
+        }
+    };
+    json(op.retire(&name, leftover).await?)
 }
 
 /// Why something is stopped.

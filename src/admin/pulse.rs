@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::store::Store;
 
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Tries a small write, and remembers for a while how it went.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    last: Mutex<Option<(Timestamp, Result<(), String>)>>,
+    last: Mutex<Option<(Timestamp, Result<Duration, String>)>>,
 }
 
 impl Pulse {
@@ -26,15 +27,24 @@ impl Pulse {
     /// # Errors
     /// Why it did not, in words.
     pub async fn take(&self, store: &dyn Store, now: Timestamp) -> Result<(), String> {
+        self.beat(store, now).await.map(drop)
+    }
+
+    /// How long that write took.
+    ///
+    /// # Errors
+    /// Why it came to nothing, in words.
+    pub async fn beat(&self, store: &dyn Store, now: Timestamp) -> Result<Duration, String> {
         let mut last = self.last.lock().await;
         if let Some((at, went)) = &*last
             && now.duration_since(*at).abs() < HOLDS
         {
             return went.clone();
         }
+        let started = Instant::now();
         let write = store.set_fact(FACT, serde_json::json!(now.to_string()));
         let went = match tokio::time::timeout(PATIENCE, write).await {
-            Ok(written) => written.map_err(|error| error.to_string()),
+            Ok(written) => written.map(|()| started.elapsed()).map_err(|error| error.to_string()),
             Err(_) => Err(format!("a write takes longer than {} s", PATIENCE.as_secs())),
         };
         *last = Some((now, went.clone()));

@@ -35,6 +35,9 @@ pub struct ReplayRequest {
     /// On this route only.
     #[serde(default)]
     pub route: Option<String>,
+    /// Dead letters: onto this route instead of their own.
+    #[serde(default)]
+    pub to: Option<String>,
     /// Received at or after.
     #[serde(default)]
     pub from: Option<Timestamp>,
@@ -58,15 +61,10 @@ impl Operator {
     /// # Errors
     /// The request makes no sense; there is nothing like that; store, journal or broker.
     pub async fn replay(&self, request: ReplayRequest) -> Result<Replayed> {
-        if let Some(name) = &request.route {
-            match self.config.routes.iter().find(|r| &r.name == name) {
-                Some(route) if route.enabled => {}
-                Some(_) => return Err(OperatorError::Refused(format!("route {name} is switched off"))),
-                None => {
-                    let known = self.config.routes.iter().map(|r| r.name.as_str());
-                    return Err(OperatorError::unknown(Scope::Route.name(), name, known));
-                }
-            }
+        // A letter's own route may be gone by now: it only chooses which letters.
+        let of_letters = request.to.is_some();
+        for name in request.route.iter().filter(|_| !of_letters).chain(&request.to) {
+            self.check_target(name)?;
         }
         let mut tally = Tally::default();
         match (&request.event, &request.source, request.dead, request.all_dead) {
@@ -84,7 +82,7 @@ impl Operator {
                 self.replay_letter(&letter, &request, &mut tally).await?;
             }
             (None, None, None, true) => self.replay_dead(&request, &mut tally).await?,
-            (Some(_), None, None, false) | (None, Some(_), None, false) => {
+            (Some(_), None, None, false) | (None, Some(_), None, false) if !of_letters => {
                 self.replay_past(&request, &mut tally).await?;
             }
             _ => {
@@ -93,6 +91,18 @@ impl Operator {
             }
         }
         self.report(tally, request.dry_run).await
+    }
+
+    /// Refuses a route that cannot be sent to.
+    pub(super) fn check_target(&self, name: &str) -> Result<()> {
+        match self.config.routes.iter().find(|r| r.name == name) {
+            Some(route) if route.enabled => Ok(()),
+            Some(_) => Err(OperatorError::Refused(format!("route {name} is switched off"))),
+            None => {
+                let known = self.config.routes.iter().map(|r| r.name.as_str());
+                Err(OperatorError::unknown(Scope::Route.name(), name, known))
+            }
+        }
     }
 
     async fn replay_dead(&self, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
@@ -114,9 +124,12 @@ impl Operator {
     }
 
     async fn replay_letter(&self, dead: &StoredDead, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
-        let route = &dead.letter.delivery.route;
+        let route = request.to.as_ref().unwrap_or(&dead.letter.delivery.route);
         if !self.config.routes.iter().any(|r| &r.name == route) {
-            let why = format!("dead letter {}: the config has no route {route} any more; drop it", dead.id);
+            let why = format!(
+                "dead letter {}: the config has no route {route} any more; say which one is to take it with --to, or drop it",
+                dead.id
+            );
             return Err(OperatorError::Refused(why));
         }
         tally.events += 1;

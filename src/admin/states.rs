@@ -5,12 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::views::{AccountView, Done, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
-use crate::broker::{Depth, JOURNAL, Waiting};
+use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
-use crate::deliver::gate::{Gate, month_turns};
+use crate::deliver::gate::{charge, month_turns};
 use crate::outcome::Scope;
+use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
-use crate::store::{DeadClass, DeadFilter, StoredDead, Suspension};
+use crate::store::{DeadClass, DeadFilter, StoredDead};
+
+/// What anybody is told where a person has to put something right before the broker can be used.
+const REFUSED: &str = "broker: it is not to be used like this";
 
 impl Operator {
     /// Every account, and every sink that is its own.
@@ -21,8 +25,7 @@ impl Operator {
         let now = self.clock.now();
         let mut views = Vec::new();
         for (name, connector, url, limits, zone) in self.all_accounts() {
-            let gate = Gate::new(name, limits, zone.clone());
-            let month = gate.charge(now).month;
+            let month = charge(name, limits, &zone, now).month;
             let used = self.store.used(name, &month).await?;
             views.push(AccountView {
                 name: name.to_owned(),
@@ -58,7 +61,7 @@ impl Operator {
         let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
             return Err(OperatorError::Refused(format!("{name} counts no calls")));
         };
-        let month = Gate::new(name, limits, zone).charge(self.clock.now()).month;
+        let month = charge(name, limits, &zone, self.clock.now()).month;
         self.store.set_used(name, &month, used).await?;
         Ok(Done { done: format!("account {name}: {used} calls used in {month}") })
     }
@@ -92,15 +95,15 @@ impl Operator {
         for source in &self.config.sources {
             let cursor = self.store.cursor(&source.name).await?;
             let last_poll = self.journal.polled(&source.name, 1).await?.into_iter().next();
-            let polls = source.polls();
             let account = source.account.as_deref().unwrap_or_default();
             views.push(SourceView {
                 name: source.name.clone(),
                 kind: source.kind.name.to_owned(),
                 enabled: source.enabled,
-                path: (!polls).then(|| format!("/hooks/{}", source.name)),
+                path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
                 last_poll,
                 cursor,
+                asks: if source.polls() { guard::asked(&*self.store, &source.name).await? } else { None },
                 suspension: self.halts.any(&[(Scope::Source, &source.name), (Scope::Account, account)]),
             });
         }
@@ -154,8 +157,7 @@ impl Operator {
     pub async fn suspend(&self, scope: Scope, name: &str, why: Option<String>) -> Result<Done> {
         self.check_name(scope, name)?;
         let why = why.unwrap_or_else(|| "suspended by a person".to_owned());
-        let since = self.clock.now();
-        self.halts.suspend(Suspension { scope, name: name.to_owned(), why, since, until: None }).await?;
+        self.halts.stop(scope, name, why).await?;
         Ok(Done { done: format!("{} {name} is suspended", scope.name()) })
     }
 
@@ -186,29 +188,22 @@ impl Operator {
         Ok(Done { done: format!("source {name} is polled now") })
     }
 
-    /// Forgets a route that the config no longer has: its links, its ledger, and its queue.
+    /// Lets a source delete what it stopped at, once, and polls it now.
     ///
     /// # Errors
-    /// The config still has it, or messages wait for it and `drop` was not said; the store or the broker.
-    pub async fn retire(&self, name: &str, drop: bool) -> Result<Done> {
-        if self.config.routes.iter().any(|route| route.name == name) {
-            let why = format!("route {name} is in the config: take it out first, or suspend it");
-            return Err(OperatorError::Refused(why));
+    /// No such source, or it asks nothing; the store.
+    pub async fn confirm(&self, name: &str) -> Result<Done> {
+        self.check_name(Scope::Source, name)?;
+        let Some(Asked { deleted, known }) = guard::confirm(&*self.store, name).await? else {
+            return Err(OperatorError::Refused(format!("source {name} asks nothing")));
+        };
+        self.halts.resume(Scope::Source, name).await?;
+        if let Some(wake) = self.pollers.get(name) {
+            wake.notify_one();
         }
-        let depths = self.broker.depths().await?;
-        let queued = depths.iter().find(|d| d.queue == name && name != JOURNAL);
-        if let Some(depth) = queued.filter(|d| d.messages > 0 && !drop) {
-            let why = format!(
-                "{} messages wait for route {name}: put it back to let it work them off, or say --drop to lose them",
-                depth.messages
-            );
-            return Err(OperatorError::Refused(why));
-        }
-        let dropped = if queued.is_some() { self.broker.remove(name).await? } else { 0 };
-        // Links of its name that other routes share are theirs.
-        let shared = self.config.routes.iter().any(|route| route.link == name);
-        let links = self.store.forget_route(name, !shared).await?;
-        Ok(Done { done: format!("route {name} is forgotten: {links} links, {dropped} messages") })
+        Ok(Done {
+            done: format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once"),
+        })
     }
 
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
@@ -263,7 +258,9 @@ impl Operator {
     pub async fn mark_delivered(&self, id: i64, remote_id: Option<String>) -> Result<Done> {
         let dead = self.held(id).await?;
         if !self.store.mark_delivered(id, remote_id, self.clock.now()).await? {
-            return Err(OperatorError::Refused(format!("delivery {id} is being tried again: see its trace")));
+            return Err(OperatorError::Refused(format!(
+                "delivery {id} is being tried again, or has ended: see its trace"
+            )));
         }
         self.note(&dead, format!("marked held delivery {id} as delivered"));
         Ok(Done { done: format!("delivery {id} counts as delivered") })
@@ -337,10 +334,18 @@ impl Operator {
             notes.push(format!("store: {why}"));
         }
         let spool = self.broker.spooled();
-        if let Err(error) = self.broker.depths().await {
-            ready &= spool.is_some_and(|waiting| !waiting.refusing);
-            let shown = if details || spool.is_none() { error.to_string() } else { "it does not answer".to_owned() };
-            notes.push(format!("broker: {shown}"));
+        if let Some(why) = self.settling.trouble() {
+            // Not a matter of waiting. What comes is spooled all the same.
+            ready = false;
+            notes.push(if details { why } else { REFUSED.to_owned() });
+        } else if let Err(error) = self.broker.check().await {
+            let refused = matches!(error, BrokerError::Refused(_));
+            ready &= !refused && spool.is_some_and(|waiting| !waiting.refusing);
+            notes.push(match (details || spool.is_none(), refused) {
+                (true, _) => format!("broker: {error}"),
+                (false, true) => REFUSED.to_owned(),
+                (false, false) => "broker: it does not answer".to_owned(),
+            });
         }
         if let Some(Waiting { events, refusing }) = spool {
             if events > 0 {
@@ -350,6 +355,9 @@ impl Operator {
                 ready = false;
                 notes.push("spool: it takes no more".to_owned());
             }
+        }
+        if details {
+            notes.extend(self.broker.notes());
         }
         Readiness { ready, notes }
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::poll::guard::Asked;
 use crate::store::journal::{Entry, Listed, Polled};
 use crate::store::{LedgerEntry, Suspension};
 
@@ -88,6 +89,9 @@ pub struct SourceView {
     pub last_poll: Option<Polled>,
     /// Its cursor, if it is a poller.
     pub cursor: Option<Value>,
+    /// What it asks before it deletes that much; answered by `dari sources confirm`.
+    #[serde(default)]
+    pub asks: Option<Asked>,
     /// Why it is stopped, if it is.
     pub suspension: Option<Suspension>,
 }

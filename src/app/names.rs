@@ -40,11 +40,73 @@ impl Names {
 /// [`AppError::Names`] with every route whose links or messages would be orphaned; then nothing was changed.
 pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
     let known = known(store).await?;
+    let mut faults = led_elsewhere(config, store, &known).await?;
+    let depths = if vanished(config, &known).next().is_some() { broker.depths().await? } else { Vec::new() };
+    for name in vanished(config, &known) {
+        // Links that others share are theirs.
+        let links = if goes_on(config, name) { 0 } else { store.link_count(name).await? };
+        let queued = depths.iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
+        if links > 0 || queued > 0 {
+            faults.push(format!(
+                "route {name} is no longer in the config, but {queued} messages wait for it and {links} links belong \
+                 to it. Say `was: {name}` at the route that takes its place, put it back with `enabled: false`, or \
+                 forget it with `dari routes retire {name}`"
+            ));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(AppError::Names(faults));
+    }
+    rename(config, store, broker).await?;
+    store.set_fact(FACT, serde_json::to_value(Names::of(config)).unwrap_or_default()).await?;
+    Ok(())
+}
+
+/// The part of [`settle`] that needs no broker: sources and sinks are to be known by their names from the start on.
+///
+/// # Errors
+/// [`AppError::Names`] with every route whose links would lead elsewhere; then nothing was changed.
+pub async fn settle_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    let known = known(store).await?;
+    let faults = led_elsewhere(config, store, &known).await?;
+    if !faults.is_empty() {
+        return Err(AppError::Names(faults));
+    }
+    rename_in_store(config, store, &known).await
+}
+
+fn successor<'a>(config: &'a Config, name: &str) -> Option<&'a RouteConfig> {
+    config.routes.iter().find(|route| route.name == name || route.was.as_deref() == Some(name))
+}
+
+/// Routes of the last start that have no successor.
+fn vanished<'a>(config: &Config, known: &'a Names) -> impl Iterator<Item = &'a String> {
+    known.routes.keys().filter(move |name| successor(config, name).is_none())
+}
+
+/// What to say of routes that go on, to another sink or by other links than before, and of shared links that nobody
+/// goes by.
+async fn led_elsewhere(config: &Config, store: &dyn Store, known: &Names) -> Result<Vec<String>, AppError> {
     let mut faults = Vec::new();
     for (name, to) in &known.routes {
-        match config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name)) {
-            Some(route) => faults.extend(led_elsewhere(config, store, (name, to), route).await?),
-            None => faults.extend(vanished(config, store, broker, name).await?),
+        let Some(route) = successor(config, name) else { continue };
+        let own = store.link_count(name).await?;
+        // Of the links it goes by now, and of those that were its own.
+        let links = own.max(store.link_count(&route.link).await?);
+        if links > 0 && leads_elsewhere(config, to, &route.to) {
+            faults.push(format!(
+                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
+                 new route another name; or take it out of the config, forget the links with \
+                 `dari routes retire {name}`, and put it back",
+                route.to
+            ));
+        } else if own > 0 && !goes_on(config, name) {
+            faults.push(format!(
+                "route {name} has {own} links of its own, and now goes by the link {}. Say `link: {name}` at the routes \
+                 that are to share them; or take it out of the config, forget the links with \
+                 `dari routes retire {name}`, and put it back",
+                route.link
+            ));
         }
     }
     for name in known.links.iter().filter(|name| !known.routes.contains_key(*name) && !goes_on(config, name)) {
@@ -57,64 +119,7 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
             ));
         }
     }
-    if !faults.is_empty() {
-        return Err(AppError::Names(faults));
-    }
-    rename(config, store, broker).await?;
-    store.set_fact(FACT, serde_json::to_value(Names::of(config)).unwrap_or_default()).await?;
-    Ok(())
-}
-
-/// What to say of a route that goes on, to another sink or by other links than before.
-async fn led_elsewhere(
-    config: &Config,
-    store: &dyn Store,
-    (name, to): (&str, &str),
-    route: &RouteConfig,
-) -> Result<Option<String>, AppError> {
-    if leads_elsewhere(config, to, &route.to) {
-        // Of the links it goes by now, and of those that were its own.
-        let links = store.link_count(&route.link).await?.max(store.link_count(name).await?);
-        if links > 0 {
-            return Ok(Some(format!(
-                "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
-                 new route another name; or take it out of the config, forget the links with \
-                 `dari routes retire {name}`, and put it back",
-                route.to
-            )));
-        }
-    }
-    if goes_on(config, name) {
-        return Ok(None);
-    }
-    let links = store.link_count(name).await?;
-    Ok((links > 0).then(|| {
-        format!(
-            "route {name} has {links} links of its own, and now goes by the link {}. Say `link: {name}` at the routes \
-             that are to share them; or take it out of the config, forget the links with `dari routes retire {name}`, \
-             and put it back",
-            route.link
-        )
-    }))
-}
-
-/// What to say of a route that is gone with messages or links of its own.
-async fn vanished(
-    config: &Config,
-    store: &dyn Store,
-    broker: &dyn Broker,
-    name: &str,
-) -> Result<Option<String>, AppError> {
-    // Links that others share are theirs.
-    let links = if goes_on(config, name) { 0 } else { store.link_count(name).await? };
-    let queued = broker.depths().await?.into_iter().find(|d| d.queue == name).map_or(0, |d| d.messages);
-    Ok((links > 0 || queued > 0).then(|| {
-        format!(
-            "route {name} is no longer in the config, but {queued} messages wait for it and {links} links \
-             belong to it. Say `was: {name}` at the route that takes its place, put it back with \
-             `enabled: false`, or forget it with `dari routes retire {name}`"
-        )
-    }))
+    Ok(faults)
 }
 
 /// True if some route goes by these links, under this name or as those that were another's.
@@ -139,13 +144,23 @@ async fn known(store: &dyn Store) -> Result<Names, AppError> {
 /// The store or the broker.
 pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
     let known = known(store).await?;
-    for route in &config.routes {
-        let was_known = |was: &&String| known.routes.contains_key(*was) || known.links.contains(*was);
-        if let Some(was) = route.was.as_ref().filter(|was| was_known(was) && *was != JOURNAL) {
-            store.rename_route(was, &route.name).await?;
-            broker.rename(was, &route.name).await?;
-            tracing::info!(from = %was, to = %route.name, "the route's links and messages go by its new name");
-        }
+    for (was, route) in renamed(config, &known) {
+        broker.rename(was, route).await?;
+    }
+    rename_in_store(config, store, &known).await
+}
+
+/// Former and present names of routes.
+fn renamed<'a>(config: &'a Config, known: &'a Names) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let pairs = config.routes.iter().filter_map(|route| Some((route.was.as_deref()?, route.name.as_str())));
+    let was_known = |was: &str| known.routes.contains_key(was) || known.links.contains(was);
+    pairs.filter(move |(was, _)| was_known(was) && *was != JOURNAL)
+}
+
+async fn rename_in_store(config: &Config, store: &dyn Store, known: &Names) -> Result<(), AppError> {
+    for (was, route) in renamed(config, known) {
+        store.rename_route(was, route).await?;
+        tracing::info!(from = %was, to = %route, "the route's links and messages go by its new name");
     }
     for source in &config.sources {
         if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {

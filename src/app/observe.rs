@@ -1,4 +1,4 @@
-//! A journal that also tells what is written to whoever watches: the demo's lines today.
+//! A journal that also tells what is written to whoever watches (the demo's lines today), and has it counted.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use crate::event::Event;
+use crate::metrics::Metrics;
 use crate::store::Result;
 use crate::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
 
@@ -25,14 +26,15 @@ pub enum Seen {
 /// A journal with watchers.
 pub struct Observed {
     journal: Arc<dyn Journal>,
+    metrics: Arc<Metrics>,
     watchers: broadcast::Sender<Seen>,
 }
 
 impl Observed {
-    /// Lets others watch a journal.
+    /// Lets others watch a journal, and counts.
     #[must_use]
-    pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal, watchers: broadcast::Sender::new(LAG) }
+    pub fn new(journal: Arc<dyn Journal>, metrics: Arc<Metrics>) -> Self {
+        Self { journal, metrics, watchers: broadcast::Sender::new(LAG) }
     }
 
     /// What is written from now on.
@@ -53,12 +55,14 @@ impl Observed {
 impl Journal for Observed {
     async fn received(&self, events: Vec<Arc<Event>>) -> Result<()> {
         for event in &events {
+            self.metrics.published(&event.source);
             self.tell(|| Seen::Event(Arc::clone(event)));
         }
         self.journal.received(events).await
     }
 
     fn record(&self, record: Record) {
+        self.metrics.record(&record);
         self.tell(|| Seen::Record(record.clone()));
         self.journal.record(record);
     }

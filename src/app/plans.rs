@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::AppError;
-use crate::config::Config;
+use crate::config::{Config, RouteConfig};
+use crate::deliver::batch::Batcher;
 use crate::deliver::breaker::Breaker;
-use crate::deliver::gate::Gate;
+use crate::deliver::gate::{Gate, Shared};
+use crate::deliver::lookups::{Cache, LookupPart};
 use crate::deliver::{Destination, Plan, Services};
 
 /// The gates of all accounts by name: whoever calls an account goes through the same one.
 pub type Gates = HashMap<String, Arc<Gate>>;
 
 /// The gates of all accounts, the sinks that are their own among them.
-pub fn gates(config: &Config) -> Gates {
+pub fn gates(config: &Config, shared: &Shared) -> Gates {
     let accounts = config.accounts.values();
-    let shared = accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone()));
+    let of_accounts =
+        accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone(), shared.clone()));
     let own = config.sinks.iter().filter(|sink| !config.accounts.contains_key(&sink.account));
-    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone()));
-    shared.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
+    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone(), shared.clone()));
+    of_accounts.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
 }
 
 /// Builds the plans of all routes that are switched on and whose sink is.
@@ -31,19 +34,41 @@ pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> 
             .build_sink(sink, &services.client, &services.clock)
             .map_err(|faults| AppError::Build { name: sink.name.clone(), faults })?;
         let Some(gate) = gates.get(&sink.account) else { continue };
+        let batcher = Some(built.batch()).filter(|most| *most > 1).map(|most| Arc::new(Batcher::new(most)));
         let destination = Destination {
             name: sink.name.clone(),
             kind: sink.kind,
             sink: Arc::from(built),
+            batcher,
             gate: Arc::clone(gate),
             breaker: Breaker::default(),
         };
         destinations.insert(sink.name.as_str(), Arc::new(destination));
     }
     let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
-    let plans = routes.filter_map(|(index, route)| {
-        let to = Arc::clone(destinations.get(route.to.as_str())?);
-        Some(Plan { index, to, config: Arc::clone(config), mapping_errors: AtomicU32::new(0) })
-    });
-    Ok(plans.collect())
+    let mut plans = Vec::new();
+    for (index, route) in routes {
+        let Some(to) = destinations.get(route.to.as_str()).map(Arc::clone) else { continue };
+        let lookups = lookups(route, services, gates)?;
+        plans.push(Plan { index, to, config: Arc::clone(config), lookups, mapping_errors: AtomicU32::new(0) });
+    }
+    Ok(plans)
+}
+
+fn lookups(route: &RouteConfig, services: &Services, gates: &Gates) -> Result<Vec<LookupPart>, AppError> {
+    let mut parts = Vec::new();
+    for lookup in &route.lookups {
+        let name = format!("{}: lookup.{}", route.name, lookup.name);
+        let built = services.config.build_lookup(lookup, &services.client, &services.clock);
+        let gate = gates.get(&lookup.account).map(Arc::clone);
+        match (built, gate) {
+            (Ok(lookup_part), Some(gate)) => {
+                parts.push(LookupPart { lookup: lookup_part, gate, cache: Cache::new(lookup.cache) });
+            }
+            (Err(faults), _) => return Err(AppError::Build { name, faults }),
+            // Every account and every sink that is its own has a gate.
+            (Ok(_), None) => return Err(AppError::Build { name, faults: Vec::new() }),
+        }
+    }
+    Ok(parts)
 }

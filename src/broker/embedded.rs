@@ -26,6 +26,8 @@ use rows::Parcel;
 
 /// How many rows of a removed queue go in one command: others' commands are served in between.
 const REMOVED_AT_ONCE: usize = 500;
+/// How many bytes of bodies [`EmbeddedBroker::first`] reads, about.
+const FIRST_BYTES: usize = 2 << 20;
 
 /// Everything that a bridge on one machine keeps: one file for store and broker, one beside it for the journal.
 #[derive(Clone, Debug)]
@@ -63,6 +65,19 @@ impl Embedded {
 #[must_use]
 pub fn journal_path(store: &Path) -> PathBuf {
     store.with_extension("journal.db")
+}
+
+/// A message as it lies in its queue.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its number in the queue.
+    pub tag: u64,
+    /// The number of the attempt that it stands for.
+    pub attempt: u32,
+    /// When its time comes, if it was put in wait.
+    pub due: Option<Timestamp>,
+    /// The event; the bytes of what cannot be read.
+    pub event: std::result::Result<Arc<Event>, Vec<u8>>,
 }
 
 /// The broker over a [`Database`]. Made once for a database: it numbers the messages.
@@ -136,6 +151,35 @@ impl EmbeddedBroker {
             next: Arc::new(AtomicI64::new(found.next)),
             closed: Arc::default(),
         })
+    }
+
+    /// The first messages of a queue that nobody consumes: those that wait for their time before the fresh ones, each
+    /// in their order; for moving them to another broker.
+    ///
+    /// # Errors
+    /// As [`Broker::consume`].
+    pub async fn first(&self, queue: &str, most: usize) -> Result<Vec<Stored>> {
+        let id = self.line(queue)?.id;
+        let found = self.db.read("reading a queue", move |db| rows::first(db, id, most, FIRST_BYTES)).await?;
+        Ok(found
+            .into_iter()
+            .map(|ready| Stored {
+                tag: ready.id.cast_unsigned(),
+                attempt: ready.attempt,
+                due: ready.due.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+                event: serde_json::from_slice(&ready.body).map(Arc::new).map_err(|_| ready.body),
+            })
+            .collect())
+    }
+
+    /// Takes messages out of a queue in one commit: they are safe elsewhere.
+    ///
+    /// # Errors
+    /// As [`Broker::ack`].
+    pub async fn take_out(&self, queue: &str, tags: Vec<u64>) -> Result<()> {
+        let id = self.line(queue)?.id;
+        let take = move |db: &_| tags.iter().try_for_each(|&tag| rows::ack(db, id, tag));
+        Ok(self.db.write("emptying a queue", take).await?)
     }
 
     /// Ends every consumer and refuses what comes from now on.

@@ -5,31 +5,35 @@
 //! as slow as the one before; nothing that waits is in this process.
 //!
 //! An ack is not confirmed by RabbitMQ: if its connection is lost meanwhile the message comes again, and the ledger
-//! knows it. [`Depth::waiting`](crate::broker::Depth::waiting) and [`Depth::oldest`](crate::broker::Depth::oldest) are not known: what
-//! waits is in queues that all routes share, and is not counted.
+//! knows it. What waits is in queues that all routes share and cannot be counted there:
+//! [`Depth::waiting`](crate::broker::Depth::waiting) is what the ledger says.
 
 mod asides;
 mod line;
 mod link;
 mod publisher;
 mod pump;
+mod register;
 mod topology;
+mod vigil;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeleteOptions};
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lost::Lost;
 use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result};
 use crate::clock::Clock;
 use crate::event::Event;
@@ -38,15 +42,19 @@ use line::{Line, LineConsumer, Want};
 use link::Link;
 use publisher::{Parcel, Publisher};
 use pump::within;
-use topology::{Bound, Names, Plan, Queues};
+use register::Register;
+use topology::{Names, Plan, Queues};
 use wire::{Stamp, short};
 
-pub use link::Address;
+pub use link::{Address, connect};
+pub use topology::code;
 
 /// The stamp of a message that is new.
 const FIRST: Stamp = Stamp { attempt: 1, due: None, rounds: 0 };
-/// How long a start waits for the broker.
+/// How long a command waits for the broker.
 const START: Duration = Duration::from_secs(30);
+/// How long a bridge that starts waits to be connected.
+const CONNECT: Duration = Duration::from_secs(5);
 /// How long a change of the queues waits for the connection.
 const CHANGE: Duration = Duration::from_secs(10);
 /// How long the end may take.
@@ -57,13 +65,12 @@ pub struct RabbitBroker {
     shared: Arc<Shared>,
     /// One change of the queues at a time.
     changing: tokio::sync::Mutex<()>,
-    lines: Mutex<BTreeMap<String, Arc<Line>>>,
     pumps: TaskTracker,
 }
 
 impl Drop for RabbitBroker {
     fn drop(&mut self) {
-        for line in self.lines().values() {
+        for line in self.shared.lines().values() {
             line.end();
         }
         self.shared.stop.cancel();
@@ -72,49 +79,56 @@ impl Drop for RabbitBroker {
 
 /// What all parts use.
 struct Shared {
-    names: Names,
-    clock: Clock,
+    register: Arc<Register>,
     store: Arc<dyn Store>,
-    owner: String,
-    plan: Arc<RwLock<Arc<Plan>>>,
     publishing: Link,
     consuming: Link,
     publisher: Publisher,
+    lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    /// True once the queues of this process's config are known: what is published before could reach the wrong ones.
+    open: AtomicBool,
     /// Nothing is begun any more.
     stopping: CancellationToken,
     /// The connections end.
     stop: CancellationToken,
 }
 
-/// What the store remembers of the broker.
-#[derive(Default, Serialize, Deserialize)]
-struct Fact {
-    owner: String,
-    queues: Plan,
-}
-
 impl Shared {
-    fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
+    fn names(&self) -> &Names {
+        &self.register.names
     }
 
-    /// Keeps a plan, in the store first: what was ever bound must be known to be unbound.
-    async fn keep(&self, plan: Plan) -> Result<()> {
-        let fact = Fact { owner: self.owner.clone(), queues: plan.clone() };
-        let fact = serde_json::to_value(fact).map_err(|e| BrokerError::Unavailable(e.to_string()))?;
-        self.store.set_fact(&fact_name(&self.names), fact).await.map_err(failed)?;
-        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
-        Ok(())
+    fn plan(&self) -> Arc<Plan> {
+        self.register.plan()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_line(&self, name: &str) {
+        self.lines().entry(name.to_owned()).or_insert_with(|| Arc::new(Line::new(name)));
     }
 
     fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
     }
 
+    fn check_open(&self) -> Result<()> {
+        if self.is_stopping() {
+            return Err(BrokerError::Closed);
+        }
+        if self.open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.publishing.now()?;
+        Err(BrokerError::Unavailable("its queues are not declared yet".to_owned()))
+    }
+
     /// Makes everything that is planned be there.
-    async fn redeclare(&self) -> std::result::Result<(), String> {
-        let connection = self.publishing.up(CHANGE).await.map_err(|e| e.to_string())?;
-        topology::declare(&connection, &self.names, &self.owner, &self.plan()).await
+    async fn redeclare(&self) -> Result<()> {
+        let connection = self.publishing.up(CHANGE).await?;
+        self.register.make(&connection).await
     }
 
     /// Puts a message into a route's queue, now or when it is due.
@@ -124,11 +138,11 @@ impl Shared {
 
     /// The same with several, in their order.
     async fn send_all(&self, queue: &str, messages: impl IntoIterator<Item = (&Event, Stamp)>) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.register.clock.now();
         let mut parcels = Vec::new();
         for (event, stamp) in messages {
             let seconds = stamp.due.map_or(0, |due| seconds_until(now, due));
-            let (exchange, key) = self.names.after(queue, seconds);
+            let (exchange, key) = self.names().after(queue, seconds);
             parcels.push(parcel(&exchange, &key, event, stamp)?);
         }
         self.publisher.publish(parcels).await
@@ -136,21 +150,10 @@ impl Shared {
 
     /// Puts what cannot be read where a person finds it.
     async fn put_aside(&self, properties: BasicProperties, body: Vec<u8>) -> Result<()> {
-        let exchange = short(&self.names.unreadable()).map_err(BrokerError::Unavailable)?;
+        let exchange = short(&self.names().unreadable()).map_err(BrokerError::Unavailable)?;
         let parcel = Parcel { exchange, key: "".into(), properties, body: Bytes::from(body) };
         self.publisher.publish(vec![parcel]).await
     }
-}
-
-/// What the store remembers, or the beginning of it.
-async fn recall(store: &dyn Store, names: &Names) -> Result<Fact> {
-    if let Some(fact) = store.fact(&fact_name(names)).await.map_err(failed)? {
-        return serde_json::from_value(fact).map_err(failed);
-    }
-    let fact = Fact { owner: uuid::Uuid::now_v7().to_string(), queues: Plan::new() };
-    let value = serde_json::to_value(&fact).map_err(failed)?;
-    store.set_fact(&fact_name(names), value).await.map_err(failed)?;
-    Ok(fact)
 }
 
 /// Whole seconds until a time, rounded up: nothing comes before it.
@@ -171,10 +174,6 @@ fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parc
     build().map_err(BrokerError::Unavailable)
 }
 
-fn fact_name(names: &Names) -> String {
-    format!("rabbitmq:{}", names.0)
-}
-
 fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }
@@ -184,53 +183,78 @@ impl RabbitBroker {
     /// differ in it.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`] if the broker cannot be used within 30 s, or belongs to another store.
+    /// [`BrokerError::Unavailable`] if the broker cannot be used within 30 s, [`BrokerError::Refused`] if it belongs to
+    /// another store.
     pub async fn open(address: Address, prefix: &str, store: Arc<dyn Store>, clock: Clock) -> Result<Self> {
-        let names = Names(prefix.to_owned());
-        let fact = recall(&*store, &names).await?;
-        let (stop, plan) = (CancellationToken::new(), Arc::new(RwLock::new(Arc::new(fact.queues))));
-        let address = Arc::new(address);
-        let setup = {
-            let (names, owner, plan) = (names.clone(), fact.owner.clone(), Arc::clone(&plan));
-            Box::new(move |connection: Arc<lapin::Connection>| {
-                let (names, owner, plan) = (names.clone(), owner.clone(), Arc::clone(&plan));
-                let plan = Arc::clone(&plan.read().unwrap_or_else(PoisonError::into_inner));
-                Box::pin(async move { topology::declare(&connection, &names, &owner, &plan).await })
-                    as futures_util::future::BoxFuture<'static, _>
-            })
-        };
-        let publishing = Link::start("publishing", Arc::clone(&address), setup, stop.clone());
-        let nothing = Box::new(|_| Box::pin(async { Ok(()) }) as futures_util::future::BoxFuture<'static, _>);
-        let consuming = Link::start("consuming", address, nothing, stop.clone());
-        let publisher = Publisher::start(&publishing);
-        let stopping = CancellationToken::new();
-        let owner = fact.owner;
-        let shared = Shared { names, clock, store, owner, plan, publishing, consuming, publisher, stopping, stop };
-        // Ends the connections if it comes to nothing.
-        let guard = shared.stop.clone().drop_guard();
-        shared.publishing.up(START).await?;
-        shared.consuming.up(START).await?;
-        guard.disarm();
-        let known = shared.plan().keys().map(|name| (name.clone(), Arc::new(Line::new(name)))).collect();
-        let shared = Arc::new(shared);
-        tokio::spawn(asides::run(Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            changing: tokio::sync::Mutex::default(),
-            lines: Mutex::new(known),
-            pumps: TaskTracker::new(),
-        })
+        let broker = Self::start(address, prefix, store, clock).await?;
+        broker.shared.publishing.up(START).await?;
+        broker.shared.consuming.up(START).await?;
+        broker.shared.open.store(true, Ordering::Release);
+        Ok(broker)
     }
 
-    fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins to connect, and goes on for ever. Until it has been told the queues by [`Broker::declare`] nothing can be
+    /// published or received.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] if the store fails.
+    pub async fn start(address: Address, prefix: &str, store: Arc<dyn Store>, clock: Clock) -> Result<Self> {
+        let register = Register::recall(Names(prefix.to_owned()), Arc::clone(&store), clock).await?;
+        let (register, address) = (Arc::new(register), Arc::new(address));
+        let (stopping, stop) = (CancellationToken::new(), CancellationToken::new());
+        let making = Arc::clone(&register);
+        let setup = Box::new(move |connection: Arc<lapin::Connection>| {
+            let register = Arc::clone(&making);
+            async move { register.make(&connection).await }.boxed()
+        });
+        let publishing = Link::start("publishing", Arc::clone(&address), setup, stop.clone());
+        let consuming = Link::start("consuming", address, Box::new(|_| async { Ok(()) }.boxed()), stop.clone());
+        let publisher = Publisher::start(&publishing);
+        let lines = register.plan().keys().map(|name| (name.clone(), Arc::new(Line::new(name)))).collect();
+        let (lines, open) = (Mutex::new(lines), AtomicBool::new(false));
+        let shared = Shared { register, store, publishing, consuming, publisher, lines, open, stopping, stop };
+        let shared = Arc::new(shared);
+        tokio::spawn(asides::run(Arc::clone(&shared)));
+        tokio::spawn(vigil::run(Arc::clone(&shared)));
+        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps: TaskTracker::new() })
+    }
+
+    /// Whether the broker is there: waits for the first attempt at each URL.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] if it is not, [`BrokerError::Refused`] if it belongs to another store.
+    pub async fn reach(&self) -> Result<()> {
+        self.shared.publishing.first(CONNECT).await?;
+        self.shared.consuming.first(CONNECT).await.map(drop)
+    }
+
+    /// Puts messages of another broker into a queue, in their order: the number of the attempt that each stands for, and
+    /// when its time comes if it waits. Durable when it returns; after an error some may be there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_over(&self, queue: &str, messages: &[(Arc<Event>, u32, Option<Timestamp>)]) -> Result<()> {
+        self.line(queue)?;
+        let stamped = messages.iter().map(|(event, attempt, due)| {
+            let stamp = Stamp { attempt: *attempt, due: *due, rounds: 0 };
+            (&**event, stamp)
+        });
+        self.shared.send_all(queue, stamped).await
+    }
+
+    /// Keeps a body that cannot be read where a person finds it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    pub async fn take_unreadable(&self, body: Vec<u8>) -> Result<()> {
+        self.shared.put_aside(BasicProperties::default(), body).await
     }
 
     fn line(&self, queue: &str) -> Result<Arc<Line>> {
         if self.shared.is_stopping() {
             return Err(BrokerError::Closed);
         }
-        let line = self.lines().get(queue).cloned();
+        let line = self.shared.lines().get(queue).cloned();
         line.ok_or_else(|| BrokerError::Unavailable(format!("there is no queue {queue}")))
     }
 
@@ -241,7 +265,7 @@ impl RabbitBroker {
     /// Moves messages from one queue to another, one after the other, each acked when its copy is confirmed: a crash
     /// leaves a message twice, never not at all.
     async fn move_all(&self, queues: &Queues<'_>, from: &str, to: &str) -> Result<u64> {
-        let (queue, mut moved) = (short(&self.shared.names.queue(from)).map_err(failed)?, 0);
+        let (queue, mut moved) = (short(&self.shared.names().queue(from)).map_err(failed)?, 0);
         loop {
             let got = within(queues.channel.basic_get(queue.clone(), BasicGetOptions::default())).await;
             let Some(got) = got.map_err(failed)? else { return Ok(moved) };
@@ -268,49 +292,53 @@ async fn timely<T>(answer: impl Future<Output = std::result::Result<T, String>>)
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn declare(&self, bindings: Vec<Binding>) -> Result<()> {
-        let _alone = self.changing.lock().await;
-        let before = self.shared.plan();
-        let mut after: Plan = before.iter().map(|(name, bound)| (name.clone(), orphan(bound))).collect();
-        for binding in &bindings {
-            let bound = after.entry(binding.queue.clone()).or_default();
-            bound.events = topology::keys(binding);
-            bound.due.insert(binding.queue.clone());
-        }
-        let mut both = after.clone();
-        for (name, bound) in &*before {
-            both.entry(name.clone()).or_default().events.extend(bound.events.iter().cloned());
-        }
-        // Known before it is bound, forgotten after it is unbound.
-        self.shared.keep(both).await?;
         let connection = self.shared.publishing.up(CHANGE).await?;
-        let Shared { names, owner, .. } = &*self.shared;
-        topology::declare(&connection, names, owner, &after).await.map_err(BrokerError::Unavailable)?;
+        let _alone = self.changing.lock().await;
+        let register = &self.shared.register;
+        let before = register.plan();
+        let keys: BTreeMap<_, _> = bindings.iter().map(|b| (b.queue.clone(), topology::keys(b))).collect();
+        // Known before it is bound, forgotten after it is unbound.
+        register
+            .amend(|plan| {
+                for (queue, keys) in &keys {
+                    let bound = plan.entry(queue.clone()).or_default();
+                    bound.bind(keys, register.begun);
+                    bound.due.insert(queue.clone());
+                }
+            })
+            .await?;
+        register.make(&connection).await?;
         let queues = self.queues(&connection).await?;
+        let none = BTreeSet::new();
         for (name, bound) in &*before {
-            let gone = bound.events.difference(&after[name].events);
-            timely(queues.unbind(names, name, gone)).await?;
+            let gone = bound.events.difference(keys.get(name).unwrap_or(&none));
+            timely(queues.unbind(self.shared.names(), name, gone)).await?;
         }
-        for name in after.keys() {
-            self.lines().entry(name.clone()).or_insert_with(|| Arc::new(Line::new(name)));
+        let now = register.clock.now();
+        let keep = |plan: &mut Plan| plan.iter_mut().for_each(|(name, b)| b.keep(keys.get(name).unwrap_or(&none), now));
+        for name in register.amend(keep).await?.keys() {
+            self.shared.add_line(name);
         }
-        self.shared.keep(after).await
+        _ = within(queues.channel.close(200, "".into())).await;
+        self.shared.open.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()> {
-        if self.shared.is_stopping() {
-            return Err(BrokerError::Closed);
-        }
-        let exchange = self.shared.names.events();
+        self.shared.check_open()?;
+        let exchange = self.shared.names().events();
         let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, FIRST);
         self.shared.publisher.publish(events.iter().map(parcel).collect::<Result<_>>()?).await
     }
 
     async fn publish_to(&self, queue: &str, event: Arc<Event>) -> Result<()> {
+        self.shared.check_open()?;
         self.line(queue)?;
         self.shared.send(queue, &event, FIRST).await
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
+        self.shared.check_open()?;
         let line = self.line(queue)?;
         if line.consumed.swap(true, Ordering::AcqRel) {
             return Err(BrokerError::Unavailable(format!("{queue} has a consumer already")));
@@ -328,7 +356,7 @@ impl Broker for RabbitBroker {
     }
 
     async fn ack(&self, queue: &str, message: &Message) -> Result<()> {
-        let line = self.lines().get(queue).cloned();
+        let line = self.shared.lines().get(queue).cloned();
         let Some(held) = line.and_then(|line| line.take(message.tag)) else {
             tracing::debug!(queue, "a message whose connection was lost is done: it comes again and is known");
             return Ok(());
@@ -342,77 +370,124 @@ impl Broker for RabbitBroker {
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {
-        // Publishing is what readiness hangs on; asking goes over the connection that is never refused.
-        self.shared.publishing.now()?;
+        self.check().await?;
         let connection = self.shared.consuming.now()?;
         let mut queues = self.queues(&connection).await?;
         let mut depths = Vec::new();
-        let lines: Vec<_> = self.lines().values().cloned().collect();
+        let begun = self.shared.store.backlog(self.shared.register.clock.now()).await.map_err(failed)?;
+        let lines: Vec<_> = self.shared.lines().values().cloned().collect();
         for line in lines {
-            let ready = timely(queues.ready(&self.shared.names.queue(&line.name))).await?.unwrap_or(0);
-            let messages = ready + line.held();
-            depths.push(Depth { queue: line.name.clone(), messages, waiting: 0, oldest: None });
+            let ready = timely(queues.ready(&self.shared.names().queue(&line.name))).await?.unwrap_or(0);
+            let begun = begun.iter().find(|backlog| backlog.route == line.name);
+            let waiting = begun.map_or(0, |backlog| backlog.waiting);
+            let oldest = begun.and_then(|backlog| backlog.oldest).into_iter().chain(line.oldest()).min();
+            let messages = ready + line.held() + waiting;
+            depths.push(Depth { queue: line.name.clone(), messages, waiting, oldest });
         }
         within(queues.channel.close(200, "".into())).await.map_err(failed)?;
         Ok(depths)
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let _alone = self.changing.lock().await;
+    async fn check(&self) -> Result<()> {
+        // Publishing is what readiness hangs on.
+        self.shared.publishing.now()?;
+        self.shared.consuming.now().map(drop)
+    }
+
+    fn notes(&self) -> Vec<String> {
         let plan = self.shared.plan();
-        let Some(old) = plan.get(from) else { return Ok(()) };
+        let lost = plan.iter().filter(|(_, bound)| bound.lost.is_some());
+        let lost = lost.map(|(queue, _)| {
+            format!(
+                "queue {queue} had gone from the broker: it is filled again from the journal, nothing of it is sent"
+            )
+        });
+        let lines: Vec<_> = self.shared.lines().values().cloned().collect();
+        let troubled = lines.iter().filter_map(|line| Some(format!("queue {}: {}", line.name, line.trouble()?)));
+        lost.chain(troubled).collect()
+    }
+
+    async fn lost(&self) -> Lost {
+        let mut plan = self.shared.register.watch();
+        loop {
+            plan.mark_unchanged();
+            if let Some(lost) = self.shared.register.lost() {
+                return lost;
+            }
+            if plan.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn refilled(&self, lost: &Lost) -> Result<()> {
+        self.shared.register.refilled(lost).await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let register = &self.shared.register;
+        if !register.plan().contains_key(from) {
+            return Ok(());
+        }
         let connection = self.shared.publishing.up(CHANGE).await?;
-        let names = &self.shared.names;
+        let _alone = self.changing.lock().await;
+        let plan = register.plan();
+        let Some(old) = plan.get(from) else { return Ok(()) };
+        let names = self.shared.names();
         let mut queues = self.queues(&connection).await?;
         // A crash half-way leaves messages in both: told by the old one's being there, with the former name bound.
         let half = plan.get(to).is_some_and(|bound| bound.due.contains(from));
         if !half && timely(queues.ready(&names.queue(to))).await?.unwrap_or(0) > 0 {
             return Err(BrokerError::Unavailable(format!("the queue {to} has messages of its own")));
         }
-        let mut with_new = (*plan).clone();
-        let new = with_new.entry(to.to_owned()).or_default();
-        new.due.extend(old.due.iter().cloned().chain([from.to_owned(), to.to_owned()]));
-        let bound = new.clone();
-        self.shared.keep(with_new.clone()).await?;
-        timely(queues.route(names, to, &bound)).await?;
+        let former = old.due.iter().cloned().chain([from.to_owned(), to.to_owned()]);
+        let with_new = register
+            .amend(|plan| {
+                let new = plan.entry(to.to_owned()).or_default();
+                new.due.extend(former);
+                new.spans.extend(old.spans.iter().cloned());
+                new.lost = new.lost.or(old.lost);
+            })
+            .await?;
+        timely(queues.route(names, to, &with_new[to])).await?;
         timely(queues.unbind(names, from, old.events.iter())).await?;
-        self.lines().entry(to.to_owned()).or_insert_with(|| Arc::new(Line::new(to)));
+        self.shared.add_line(to);
         // From here on nothing new comes to the old one except what waits; that goes to both until it is deleted.
         self.move_all(&queues, from, to).await?;
         delete(&queues, names, from).await?;
-        with_new.remove(from);
-        if let Some(line) = self.lines().remove(from) {
+        if let Some(line) = self.shared.lines().remove(from) {
             line.end();
         }
-        self.shared.keep(with_new).await
+        register.amend(|plan| _ = plan.remove(from)).await.map(drop)
     }
 
     async fn remove(&self, queue: &str) -> Result<u64> {
         let line = self.line(queue)?;
-        let _alone = self.changing.lock().await;
         let connection = self.shared.publishing.up(CHANGE).await?;
+        let _alone = self.changing.lock().await;
         let mut queues = self.queues(&connection).await?;
+        let begun = self.shared.store.backlog(self.shared.register.clock.now()).await.map_err(failed)?;
+        let waiting = begun.iter().find(|backlog| backlog.route == queue).map_or(0, |backlog| backlog.waiting);
         // Forgotten first: nobody makes it anew.
-        let mut plan = (*self.shared.plan()).clone();
-        plan.remove(queue);
-        *self.shared.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan.clone());
+        self.shared.register.forget(queue);
         let held = line.held();
-        let ready = timely(queues.ready(&self.shared.names.queue(queue))).await?.unwrap_or(0);
+        let ready = timely(queues.ready(&self.shared.names().queue(queue))).await?.unwrap_or(0);
         line.end();
         let pump = line.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(pump) = pump {
             // It ends by itself, whatever the broker does.
             _ = pump.await;
         }
-        delete(&queues, &self.shared.names, queue).await?;
-        self.lines().remove(queue);
-        self.shared.keep(plan).await?;
-        Ok(ready + held)
+        delete(&queues, self.shared.names(), queue).await?;
+        self.shared.lines().remove(queue);
+        // What waits comes to nobody when it is due, and is dropped then.
+        self.shared.register.amend(|plan| _ = plan.remove(queue)).await?;
+        Ok(ready + held + waiting)
     }
 
     async fn finish(&self) {
         self.shared.stopping.cancel();
-        let lines: Vec<_> = self.lines().values().cloned().collect();
+        let lines: Vec<_> = self.shared.lines().values().cloned().collect();
         for line in lines {
             line.end();
         }
@@ -421,12 +496,10 @@ impl Broker for RabbitBroker {
             tracing::warn!("not everything was handed back to the broker in time; it does that by itself");
         }
         self.shared.stop.cancel();
+        // What they hold of the store is free then.
+        self.shared.publishing.ended().await;
+        self.shared.consuming.ended().await;
     }
-}
-
-/// What is left of a queue's bindings when no config names it: what waits still comes back to it.
-fn orphan(bound: &Bound) -> Bound {
-    Bound { events: BTreeSet::new(), due: bound.due.clone() }
 }
 
 async fn delete(queues: &Queues<'_>, names: &Names, name: &str) -> Result<()> {

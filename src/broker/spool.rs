@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::lost::Lost;
 use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result, Waiting};
 use crate::clock::Clock;
 use crate::event::{Event, Received};
@@ -146,6 +147,21 @@ impl Spool {
         let mut held = self.inside.held.subscribe();
         // Its sender is held by `self`.
         _ = held.wait_for(|held| held.load.events == 0).await;
+    }
+
+    /// Ends the publishing of what is in it and closes its file; the broker behind it stays as it is.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let forwarder = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(forwarder) = forwarder {
+            // A panic of it has been printed.
+            _ = forwarder.await;
+        }
+        let left = self.events();
+        if left > 0 {
+            tracing::warn!(events = left, "the spool is not empty: what is in it is published after the next start");
+        }
+        self.inside.db.close().await;
     }
 
     async fn direct(&self, events: Vec<Arc<Event>>) -> std::result::Result<(), String> {
@@ -276,6 +292,22 @@ impl Broker for Spool {
         self.inner.depths().await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    async fn lost(&self) -> Lost {
+        self.inner.lost().await
+    }
+
+    async fn refilled(&self, lost: &Lost) -> Result<()> {
+        self.inner.refilled(lost).await
+    }
+
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.inner.rename(from, to).await
     }
@@ -290,18 +322,8 @@ impl Broker for Spool {
     }
 
     async fn finish(&self) {
-        self.stop.cancel();
-        let forwarder = self.forwarder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(forwarder) = forwarder {
-            // A panic of it has been printed.
-            _ = forwarder.await;
-        }
-        let left = self.events();
-        if left > 0 {
-            tracing::warn!(events = left, "the spool is not empty: what is in it is published after the next start");
-        }
+        self.close().await;
         self.inner.finish().await;
-        self.inside.db.close().await;
     }
 }
 

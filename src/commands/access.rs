@@ -156,6 +156,7 @@ impl Access {
     pub async fn close(self) -> Result {
         if let Self::Files { operator, .. } = self {
             operator.journal.flush().await.map_err(CommandError::failed)?;
+            operator.broker.finish().await;
         }
         Ok(())
     }

@@ -200,6 +200,11 @@ fn step(step: &Step) -> String {
             let status = status.map(|s| format!(" {s}")).unwrap_or_default();
             format!("attempt {attempt} {outcome}{status} ({took_ms} ms) {message}")
         }
+        Step::Asked { what, message, cached: true, .. } => format!("asked      {what} (known): {message}"),
+        Step::Asked { what, status, message, took_ms, .. } => {
+            let status = status.map(|s| format!(" {s}")).unwrap_or_default();
+            format!("asked      {what}{status} ({took_ms} ms): {message}")
+        }
         Step::Waiting { attempt, until, why } => {
             format!("waiting    attempt {attempt} at {}: {why}", output::clock(*until))
         }

@@ -74,6 +74,9 @@ pub struct ReplayArgs {
     /// On this route only
     #[arg(long)]
     route: Option<String>,
+    /// Onto this route instead of the dead letters' own
+    #[arg(long, value_name = "ROUTE", requires = "dead")]
+    to: Option<String>,
     /// Received at or after (RFC 3339, or a date)
     #[arg(long, value_parser = super::look::instant)]
     from: Option<Timestamp>,
@@ -117,10 +120,16 @@ pub enum StopAction {
 /// What can be done to routes.
 #[derive(Debug, clap::Subcommand)]
 pub enum RouteAction {
-    /// Forget a route that is no longer in the config: its links, and with --drop what waits in its queue
+    /// Forget a route that is no longer in the config: its links and its queue
     Retire {
         /// Its former name
         name: String,
+        /// Keep the messages in its queue as dead letters first
+        #[arg(long, conflicts_with = "drop")]
+        drain: bool,
+        /// Give them to this route instead
+        #[arg(long, value_name = "ROUTE", requires = "drain")]
+        to: Option<String>,
         /// Drop the messages that still wait for it
         #[arg(long)]
         drop: bool,
@@ -135,6 +144,11 @@ pub enum RouteAction {
 pub enum SourceAction {
     /// Poll now
     Poll {
+        /// Its name
+        name: String,
+    },
+    /// Let a poll pass, once, that would delete much and therefore stopped
+    Confirm {
         /// Its name
         name: String,
     },
@@ -226,6 +240,7 @@ pub async fn replay(args: ReplayArgs, place: &Where) -> Result {
         event: args.event,
         source: args.source,
         route: args.route,
+        to: args.to,
         from: args.from,
         dry_run: args.dry_run,
     };
@@ -312,6 +327,10 @@ pub async fn sources(args: StateArgs<SourceAction>, place: &Where) -> Result {
             let done: Done = access.post(&format!("/api/sources/{}/poll", segment(&name)), &()).await?;
             return output::line(done.done);
         }
+        Some(SourceAction::Confirm { name }) => {
+            let done: Done = access.post(&format!("/api/sources/{}/confirm", segment(&name)), &()).await?;
+            return output::line(done.done);
+        }
         None => {}
     }
     let found: Vec<SourceView> = access.get("/api/sources", &()).await?;
@@ -344,8 +363,10 @@ pub async fn routes(args: StateArgs<RouteAction>, place: &Where) -> Result {
     let access = Access::open(place).await?;
     match args.action {
         Some(RouteAction::Stop(action)) => return stop(&access, "routes", action).await,
-        Some(RouteAction::Retire { name, drop }) => {
-            let done: Done = access.post(&format!("/api/routes/{}/retire", segment(&name)), &Retire { drop }).await?;
+        Some(RouteAction::Retire { name, drain, to, drop }) => {
+            let path = format!("/api/routes/{}/retire", segment(&name));
+            let done: Done = access.post(&path, &Retire { drop, drain, to }).await?;
+            access.close().await?;
             return output::line(done.done);
         }
         None => {}

@@ -62,9 +62,8 @@ fn elsewhere(config: &mut Config, dry_run: bool) -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("dari-").tempdir().map_err(CommandError::failed)?;
     let store = folder.path().join("dari.db");
     let real = std::mem::replace(&mut config.store, store);
-    if let Some(spool) = &mut config.spool {
-        spool.path = folder.path().join("spool");
-    }
+    // A queue of its own: what it takes from the bridge's broker would be gone from there.
+    (config.broker, config.spool) = (None, None);
     let admin = config.listen.admin.get_or_insert(AdminListen { address: LOOPBACK, token: None });
     free("admin", &mut admin.address);
     free("hooks", &mut config.listen.hooks);
@@ -108,7 +107,7 @@ fn announce(config: &Config, bridge: &Bridge) {
         tracing::info!(%address, "the admin API listens: commands reach it with `--admin http://{address}`");
     }
     let public = config.listen.public.clone().unwrap_or_else(|| format!("http://{}", bridge.hooks_address()));
-    for source in config.sources.iter().filter(|source| source.enabled && !source.polls()) {
+    for source in config.sources.iter().filter(|source| source.enabled && source.is_hook()) {
         // Where the path ends with a secret, that is not for the log.
         tracing::info!(source = source.name, url = format!("{public}/hooks/{}", source.name), "webhooks come here");
     }

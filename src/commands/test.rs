@@ -16,11 +16,12 @@ use crate::clock::Clock;
 use crate::config::faults::Faults;
 use crate::config::{Action, Config, OtherLink, RouteConfig, TestConfig};
 use crate::connectors::client::Client;
-use crate::connectors::{Call, Hook, Operation, Sink, SourceRole};
+use crate::connectors::{Call, Hook, Lookup, Operation, Sink, SourceRole};
 use crate::event::Event;
 use crate::outcome::{Outcome, Verb};
-use crate::route::{self, Decision, RenderedOperation, Resolution};
+use crate::route::{self, Decision, Looked, RenderedOperation, Resolution};
 use crate::settings::{Fault, Node, Spot};
+use crate::template::Context;
 
 mod expect;
 mod fixture;
@@ -74,7 +75,12 @@ pub fn run_all(config: &Config, client: &Client, clock: &Clock) -> Result<Report
             hooks.insert(source.name.clone(), Arc::from(hook));
         }
     }
-    Ok(run(Bench { config, sinks: &sinks, hooks: &hooks, clock }))
+    let mut lookups = BTreeMap::new();
+    for route in &config.routes {
+        let build = |lookup| config.build_lookup(lookup, client, clock);
+        lookups.insert(route.name.clone(), route.lookups.iter().map(build).collect::<Result<_, _>>()?);
+    }
+    Ok(run(Bench { config, sinks: &sinks, hooks: &hooks, lookups: &lookups, clock }))
 }
 
 /// What the tests run against.
@@ -86,6 +92,8 @@ pub struct Bench<'a> {
     pub sinks: &'a BTreeMap<String, Arc<dyn Sink>>,
     /// Its webhook sources by name.
     pub hooks: &'a BTreeMap<String, Arc<dyn Hook>>,
+    /// The lookups of its routes by the route's name, in the order of the route.
+    pub lookups: &'a BTreeMap<String, Vec<Box<dyn Lookup>>>,
     /// The time, for what is stamped or signed.
     pub clock: &'a Clock,
 }
@@ -253,12 +261,17 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     let others = route.reads.iter().map(of).collect::<Result<Vec<_>, _>>()?;
     let names = route.reads.iter().map(|other| other.name.as_str());
     route::set_links(&mut context, names.zip(others.iter().map(Option::as_ref)));
-    let rendered = match route::render(&route.cases[case], verb, &context, sink_config.kind.escape) {
-        Ok(rendered) => rendered,
-        Err(errors) => {
-            let why = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return Ok(Came::Rejected { verb: Some(verb), why });
+    let rendered = match look_up(bench, route, &context, test, &route::needed(route, &route.cases[case], verb))? {
+        Ok(looked) => {
+            looked.put(&mut context);
+            route::render(&route.cases[case], verb, &context, sink_config.kind.escape)
+                .map_err(|errors| route::in_words(&errors))
         }
+        Err(why) => Err(why),
+    };
+    let rendered = match rendered {
+        Ok(rendered) => rendered,
+        Err(why) => return Ok(Came::Rejected { verb: Some(verb), why }),
     };
     let prepared = sink.prepare(&Operation {
         verb,
@@ -266,6 +279,7 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
         remote_id: link.as_ref().and_then(|link| link.remote_id.as_deref()),
         request: rendered.request.as_ref(),
         webhook_id: "msg_test",
+        traceparent: &event.traceparent(),
         now: bench.clock.now(),
     });
     let call = match prepared {
@@ -275,6 +289,35 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     let answer = test.get("respond").and_then(|all| all.get(&route.to)).map(fixture::answer).transpose()?;
     let outcome = answer.map(|answer| sink.classify(&call, &answer));
     Ok(Came::Called(Box::new(Called { verb, shown: shown(&call, &rendered), rendered, outcome })))
+}
+
+/// What a route's lookups find by the test's answers; the inner error is why the record is refused.
+fn look_up(
+    bench: Bench<'_>,
+    route: &RouteConfig,
+    context: &Context,
+    test: &Node,
+    needed: &[usize],
+) -> Result<Result<Looked, String>, String> {
+    let parts = bench.lookups.get(&route.name).map(Vec::as_slice).unwrap_or_default();
+    let mut looked = Looked::default();
+    for (lookup, part) in needed.iter().filter_map(|at| Some((&route.lookups[*at], parts.get(*at)?))) {
+        let what = format!("lookup.{}", lookup.name);
+        let prepared = route::values(&format!("{what}.match"), &lookup.wanted, context)
+            .and_then(|wanted| part.prepare(&wanted).map_err(|why| format!("{what}: {why}")));
+        if let Err(why) = prepared {
+            return Ok(Err(why));
+        }
+        let answer = test.get("respond").and_then(|all| all.get(&what));
+        let answer = answer.ok_or_else(|| format!("the test has no `respond` for {what}"))?;
+        let records = part.read(&fixture::answer(answer)?);
+        let records = records.map_err(|outcome| format!("{what} is answered with a {}", outcome.name()))?;
+        match route::chosen(lookup, records) {
+            Ok(record) => looked.add(&lookup.name, record),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(looked))
 }
 
 /// What `request` of an expectation is compared with: `method`, `url`, `body` as people may see them, and `path`.

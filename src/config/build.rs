@@ -1,11 +1,13 @@
 //! Building the sources and sinks of a config.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 
-use super::model::{AccountConfig, Config, SinkConfig, SourceConfig};
+use super::model::{AccountConfig, Config, LookupConfig, SinkConfig, SourceConfig};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
-use crate::connectors::{Account, Build, Sink, SourceRole};
+use crate::connectors::{Account, Build, Lookup, Sink, SourceRole};
 use crate::settings::{Fault, Settings};
 
 /// What all sources and sinks are built with.
@@ -30,6 +32,23 @@ impl Workshop<'_> {
     pub fn sink(&self, sink: &SinkConfig, account: Option<&AccountConfig>) -> Result<Box<dyn Sink>, Vec<Fault>> {
         let settings = Settings::new(&sink.node, sink.kind.fields);
         (sink.kind.build)(&self.build(&sink.name, settings, account))
+    }
+
+    /// Builds a lookup at an account.
+    pub fn lookup(
+        &self,
+        lookup: &LookupConfig,
+        account: Account<'_>,
+        zone: &TimeZone,
+    ) -> Result<Box<dyn Lookup>, Vec<Fault>> {
+        (lookup.kind.build)(&Build {
+            name: &lookup.name,
+            settings: Settings::new(&lookup.node, lookup.kind.fields),
+            account: Some(account),
+            zone: zone.clone(),
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+        })
     }
 
     fn build<'b>(&self, name: &'b str, settings: Settings<'b>, account: Option<&'b AccountConfig>) -> Build<'b> {
@@ -67,6 +86,21 @@ impl Config {
         Workshop { zone: &self.zone, client, clock }.source(source, account)
     }
 
+    /// Builds a lookup of one of this config's routes.
+    ///
+    /// # Errors
+    /// Those of the connector; none for a config that was loaded, which has built each of them once.
+    pub fn build_lookup(
+        &self,
+        lookup: &LookupConfig,
+        client: &Client,
+        clock: &Clock,
+    ) -> Result<Box<dyn Lookup>, Vec<Fault>> {
+        let asked = asked(&lookup.account, &self.accounts, &self.sinks, &self.zone);
+        let (account, zone) = asked.ok_or_else(Vec::new)?;
+        Workshop { zone: &self.zone, client, clock }.lookup(lookup, account, zone)
+    }
+
     /// Builds one of this config's sinks.
     ///
     /// # Errors
@@ -75,6 +109,22 @@ impl Config {
         let account = sink.named_account().and_then(|name| self.accounts.get(name));
         Workshop { zone: &self.zone, client, clock }.sink(sink, account)
     }
+}
+
+/// The account of this name as a lookup sees it, with its zone: a configured one, or a sink that is its own.
+pub(super) fn asked<'a>(
+    name: &str,
+    accounts: &'a BTreeMap<String, AccountConfig>,
+    sinks: &'a [SinkConfig],
+    zone: &'a TimeZone,
+) -> Option<(Account<'a>, &'a TimeZone)> {
+    if let Some(account) = accounts.get(name) {
+        return Some((account.account(), &account.zone));
+    }
+    let sink = sinks.iter().find(|sink| sink.name == name && sink.manifest.account.is_none())?;
+    let settings = Settings::new(&sink.node, sink.kind.fields);
+    let url = sink.node.get("url").and_then(crate::settings::Node::text).unwrap_or_default();
+    Some((Account { name: &sink.name, settings, url }, zone))
 }
 
 impl SinkConfig {

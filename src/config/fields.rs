@@ -149,7 +149,7 @@ pub(super) static SINK: &[Field] = &[
     field(
         "find",
         Kind::Any,
-        Need::NotYet("what is in doubt is held or retried, by `on_doubt`"),
+        Need::NotYet("this sink knows itself whether it can be asked; only an `http` one is told how"),
         "How to ask whether a call took effect.",
     ),
 ];
@@ -210,9 +210,9 @@ pub(super) static ROUTE: &[Field] = &[
     field("retry", Kind::Object(RETRY), Need::Optional, "The schedule of retries."),
     field(
         "on_doubt",
-        Kind::Choice(&["hold", "retry"]),
+        Kind::Choice(&["find", "hold", "retry"]),
         Need::Optional,
-        "What to do when it is unknown whether a call took effect: hold it for a person, or retry it.",
+        "What to do when it is unknown whether a call took effect: ask the sink, hold it for a person, or retry it.",
     ),
     field(
         "link",
@@ -231,17 +231,35 @@ pub(super) static ROUTE: &[Field] = &[
     ENABLED,
     field(
         "lookup",
-        Kind::Any,
-        Need::NotYet("use `tables` for what can be listed in a file"),
-        "Values read from a vendor.",
+        Kind::Map(&Kind::Any),
+        Need::Optional,
+        "Records read from vendors, by name: `lookup.name` in `map`.",
     ),
     field(
         "match",
-        Kind::Any,
-        Need::NotYet("`upsert` goes by what Dari itself created"),
-        "How to find a record at the vendor.",
+        Kind::Mapping,
+        Need::Optional,
+        "For `upsert` and `sync`: the values by which a record is found at the vendor before one is created.",
     ),
-    field("priority", Kind::Any, Need::NotYet("routes take turns"), "Which route goes first."),
+    field(
+        "priority",
+        Kind::Choice(&["normal", "high"]),
+        Need::Default("normal"),
+        "`high`: its calls go before those of other routes to the same account.",
+    ),
+];
+
+/// What every lookup takes besides its connector's keys.
+pub(super) static LOOKUP: &[Field] = &[
+    field("account", Kind::Text, Need::Required, "The account that is asked, or the `http` sink."),
+    field("match", Kind::Mapping, Need::Required, "The values by which the record is found."),
+    field("cache", Kind::Duration, Need::Default("5m"), "How long what was found is known."),
+    field(
+        "missing",
+        Kind::Choice(&["reject", "omit"]),
+        Need::Default("reject"),
+        "What if nothing or more than one is found: a dead letter, or fields that need it are left out.",
+    ),
 ];
 
 /// One of `cases`.
@@ -312,7 +330,12 @@ pub(super) static TEST: &[Field] = &[
     field("event", Kind::Path, Need::Optional, "A file with a whole event."),
     field("request", Kind::Object(TEST_REQUEST), Need::Optional, "A webhook as it arrives, to test from the bytes on."),
     field("links", Kind::Map(&Kind::Any), Need::Optional, "The records that exist before, by route."),
-    field("respond", Kind::Map(&Kind::Any), Need::Optional, "What the vendors answer, by sink."),
+    field(
+        "respond",
+        Kind::Map(&Kind::Any),
+        Need::Optional,
+        "What the vendors answer, by sink, and for a lookup by `lookup.name`.",
+    ),
     field("expect", Kind::Map(&Kind::Any), Need::Required, "What each route is to do."),
 ];
 

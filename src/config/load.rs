@@ -6,6 +6,7 @@
 mod broker;
 mod connections;
 mod links;
+mod lookups;
 mod routes;
 mod tables;
 
@@ -123,7 +124,7 @@ impl Loader<'_> {
         let accounts = self.accounts(accounts);
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
-        let routes = self.routes(routes, &known);
+        let routes = self.routes(routes, &known, lookups::Places { accounts: &accounts, sinks: &sinks });
         self.shared_links(&routes, &sinks);
         let tests = self.tests(root.get("tests"), &known);
         self.unused(&accounts, &sources, &routes);
@@ -267,7 +268,7 @@ impl Loader<'_> {
             for (key, what, names) in [
                 ("links", "route", &linked),
                 ("expect", "route", &known.routes),
-                ("respond", "sink", &known.sinks_names),
+                ("respond", "sink or lookup", &known.answering),
             ] {
                 for (key, _) in test.get(key).map(Node::entries).unwrap_or_default() {
                     let node = Node { spot: key.spot, value: NodeValue::Null };
@@ -298,6 +299,8 @@ struct Known {
     former: BTreeMap<String, String>,
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
+    /// What tests may answer for: sinks, and lookups as `lookup.name`.
+    answering: Vec<String>,
     routes: Vec<String>,
     /// Whose links a name stands for: that of each route, and those that routes share.
     owners: BTreeMap<String, String>,

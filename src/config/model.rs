@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use crate::broker::Binding;
-use crate::connectors::{Limits, Manifest, OnDoubt, SinkKind, SourceKind};
+use crate::connectors::{Limits, LookupKind, Manifest, OnDoubt, SinkKind, SourceKind};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
 use crate::template::mapping::Mapping;
@@ -141,10 +141,26 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// True if it asks for news, false if it receives webhooks.
+    /// True if it asks for news: it says how often.
     #[must_use]
     pub fn polls(&self) -> bool {
-        self.kind.fields.iter().any(|field| field.name == "every")
+        self.has("every")
+    }
+
+    /// True if it is handed messages: it says how many ahead.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.has("prefetch")
+    }
+
+    /// True if it receives webhooks.
+    #[must_use]
+    pub fn is_hook(&self) -> bool {
+        !self.polls() && !self.streams()
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.kind.fields.iter().any(|known| known.name == field)
     }
 }
 
@@ -198,10 +214,16 @@ pub struct RouteConfig {
     pub leaves: Leaves,
     /// What it does: one for a plain route, one for each of `cases`.
     pub cases: Vec<CaseConfig>,
+    /// What the records at the sink are matched by before one is created.
+    pub matching: Option<Mapping>,
+    /// What is read from vendors before the record is made.
+    pub lookups: Vec<LookupConfig>,
     /// What becomes of a call in doubt; `None`: the sink's own answer.
     pub on_doubt: Option<OnDoubt>,
     /// The schedule of retries.
     pub retry: RetryConfig,
+    /// Whose calls go first where several routes wait for one account.
+    pub priority: Priority,
     /// Its former name.
     pub was: Option<String>,
     /// False: it takes nothing; what waits in its queue stays.
@@ -256,6 +278,35 @@ pub enum WithoutLink {
     Skip,
     /// A record is made.
     Create,
+}
+
+/// Whose calls go first where several wait for one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before the others: four of five calls, where others wait as well.
+    High,
+    /// In order of coming.
+    #[default]
+    Normal,
+}
+
+/// Something that a route reads from a vendor.
+#[derive(Clone, Debug)]
+pub struct LookupConfig {
+    /// What templates call it: `lookup.name`.
+    pub name: String,
+    /// The account that is asked; a sink that is its own account goes by its name.
+    pub account: String,
+    /// What it is.
+    pub kind: &'static LookupKind,
+    /// The connector's keys.
+    pub node: Node,
+    /// What the record is found by.
+    pub wanted: Mapping,
+    /// How long what was found is known.
+    pub cache: Duration,
+    /// True: if nothing or more than one is found, fields that need it are left out. False: a dead letter.
+    pub omit: bool,
 }
 
 /// One case of a route: first match.

@@ -4,6 +4,7 @@
 //! ([`SendError`]). Redirects are never followed, for they would carry a body and its secrets to a host that nobody
 //! named.
 
+use std::any::Any;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
+use jiff::Timestamp;
 
 use crate::connectors::tokens::{Registry, TokenError};
 use crate::connectors::{Answer, Call};
@@ -52,14 +53,22 @@ pub struct Client {
 /// with its intent and needs none.
 #[async_trait]
 pub trait Meter: Send + Sync + std::fmt::Debug {
-    /// Waits until the account takes a call, and counts it. The permit is held until the call has its answer.
+    /// Waits until the account takes a call, and counts it.
     ///
     /// # Errors
     /// Why it must not be sent now, in words.
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, String>;
+    async fn admit(&self) -> Result<Admitted, String>;
 
     /// Gives a call back that was counted and certainly not sent.
-    async fn refund(&self);
+    async fn refund(&self, admitted: &Admitted);
+}
+
+/// A call that a [`Meter`] let through. Kept until the call has its answer.
+pub struct Admitted {
+    /// When it was counted: it is given back to the month of that time.
+    pub at: Timestamp,
+    /// What frees the account for the next call when it is dropped.
+    pub permit: Box<dyn Any + Send + Sync>,
 }
 
 #[derive(Debug)]
@@ -130,10 +139,10 @@ impl Client {
     /// nor its query.
     pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {
         let Some(meter) = &self.meter else { return self.with_token(call).await };
-        let _permit = meter.admit().await.map_err(SendError::NotSent)?;
+        let admitted = meter.admit().await.map_err(SendError::NotSent)?;
         let sent = self.with_token(call).await;
         if matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_))) {
-            meter.refund().await;
+            meter.refund(&admitted).await;
         }
         sent
     }

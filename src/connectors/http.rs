@@ -3,11 +3,13 @@
 //! Every call bears the headers of [Standard Webhooks](https://www.standardwebhooks.com): a `webhook-id` that stays the
 //! same over all attempts, so that a receiver can tell a repetition, and a signature if there is a secret.
 
-use super::{Manifest, Sandbox, SinkKind};
+use super::{LookupKind, Manifest, Sandbox, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Field, Kind, Need};
 use crate::template::Escape;
 
+mod endpoint;
+mod find;
 pub mod sandbox;
 mod sink;
 mod target;
@@ -22,7 +24,7 @@ pub static MANIFEST: Manifest = Manifest {
     account: None,
     sources: &[],
     sinks: &[SINK],
-    lookup: None,
+    lookup: Some(LookupKind { fields: LOOKUP, build: find::lookup }),
     sandbox: Some(Sandbox { router: sandbox::router, knows: &[("url", "/")] }),
 };
 
@@ -110,8 +112,41 @@ const FIELDS: &[Field] = &[
     },
     Field {
         name: "find",
-        kind: Kind::Any,
-        need: Need::NotYet("the receiver is not asked whether a call took effect, `on_doubt` decides"),
-        doc: "How to ask the receiver whether a call took effect",
+        kind: Kind::Object(FIND),
+        need: Need::Optional,
+        doc: "How to ask the receiver what it has, with a GET: whether a call took effect, and for a route's `match`",
     },
+];
+
+const FIND: &[Field] = &[
+    Field {
+        name: "path",
+        kind: Kind::Template,
+        need: Need::Required,
+        doc: "The path below `url`, over `webhook_id` and `fields` (the rendered `map`, or `match`): \
+              `/orders?ref={{ webhook_id }}`",
+    },
+    Field {
+        name: "items",
+        kind: Kind::Template,
+        need: Need::Optional,
+        doc: "The records in the answer, over `status`, `headers` and `body`: `{{ body.items }}`. Without it the answer is \
+              the record, or a list of them, and 404 says that there is none",
+    },
+    Field {
+        name: "id",
+        kind: Kind::Template,
+        need: Need::Required,
+        doc: "The id of one, over `item`: `{{ item.no }}`",
+    },
+];
+
+const LOOKUP: &[Field] = &[
+    Field {
+        name: "path",
+        kind: Kind::Template,
+        need: Need::Required,
+        doc: "The path below the sink's `url`, over `match`: `/customers?mail={{ match.mail }}`",
+    },
+    Field { name: "items", kind: Kind::Template, need: Need::Optional, doc: "The records in the answer, as in `find`" },
 ];

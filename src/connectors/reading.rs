@@ -32,16 +32,23 @@ pub fn payload(request: &HookRequest<'_>) -> Result<(Payload, Value), Refusal> {
     if request.method == Method::GET && request.body.is_empty() && !request.query.is_empty() {
         return Ok(form(request.query.to_owned()));
     }
-    let media = text(request.headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    payload_as(text(request.headers, header::CONTENT_TYPE.as_str()).unwrap_or_default(), request.body)
+}
+
+/// A body by its media type, as [`payload`] without a request.
+///
+/// # Errors
+/// As [`payload`].
+pub fn payload_as(media: &str, body: &[u8]) -> Result<(Payload, Value), Refusal> {
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
         "application/x-www-form-urlencoded" => {
-            let text = std::str::from_utf8(request.body);
+            let text = std::str::from_utf8(body);
             let text = text.map_err(|_| Refusal::Malformed("the form is not UTF-8".to_owned()))?;
             Ok(form(text.to_owned()))
         }
-        "" | "application/json" | "text/json" => json(request.body),
-        other if other.ends_with("+json") => json(request.body),
+        "" | "application/json" | "text/json" => json(body),
+        other if other.ends_with("+json") => json(body),
         other => Err(Refusal::Unsupported(format!(
             "the media type {other:?} is not supported: send application/json or application/x-www-form-urlencoded"
         ))),
@@ -120,13 +127,16 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[must_use]
 pub fn carried(headers: &HeaderMap, secret: &[HeaderName], path_secret: Option<&str>) -> BTreeMap<String, String> {
     let path_secret = path_secret.filter(|secret| !secret.is_empty());
-    let fits = |name: &HeaderName| !secret.contains(name) && !is_dropped(name.as_str());
     let tells = |value: &str| path_secret.is_some_and(|secret| tells(value, secret));
+    let fitting = headers.iter().filter(|(name, _)| !secret.contains(name));
+    carry(fitting.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok().filter(|value| !tells(value))?))))
+}
+
+/// Those of these headers, by lower-case name, that are no credentials and no marks of the way here, as many as fit.
+pub fn carry<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
     let mut left = MAX_HEADERS_LENGTH;
     headers
-        .iter()
-        .filter(|(name, value)| fits(name) && value.len() <= MAX_HEADER)
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok().filter(|value| !tells(value))?)))
+        .filter(|(name, value)| !is_dropped(name) && value.len() <= MAX_HEADER)
         .filter(|(name, value)| {
             let rest = left.checked_sub(name.len() + value.len());
             left = rest.unwrap_or(left);

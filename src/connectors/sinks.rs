@@ -27,6 +27,8 @@ pub struct Operation<'a> {
     pub request: Option<&'a Request>,
     /// Stable across the attempts of one delivery, unique among deliveries.
     pub webhook_id: &'a str,
+    /// A W3C `traceparent` of this attempt within the event's trace.
+    pub traceparent: &'a str,
     /// The time of this attempt.
     pub now: Timestamp,
 }
@@ -71,22 +73,37 @@ pub trait Sink: Send + Sync {
         client.send(call).await
     }
 
-    /// The call that asks the vendor a question, harmless and without effect; `None` if it cannot be asked.
+    /// The call that asks the vendor a question, harmless and without effect; `None` if it cannot be asked that. It is
+    /// sent by [`Client::send`], within the account's limits and charged to its month like any other.
+    ///
+    /// [`Ask::Doubt`] is put for calls that are not [`Call::idempotent`], a second after the call at the earliest.
     ///
     /// # Errors
-    /// Why these values cannot be asked for, naming the field.
+    /// Why these values cannot be asked for, naming the field: a call in doubt is then held for a person, a `match`
+    /// becomes a dead letter.
     fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {
         let _ = question;
         None
     }
 
-    /// Reads the answer to a question: the remote ids of the records that fit, none if there is none.
+    /// Reads the answer to a question: the remote ids of the records that fit, none if there is none for certain. Two are
+    /// enough to say that there are several.
+    ///
+    /// To [`Ask::Doubt`] one means that the call took effect and made or changed that record, which the link then leads
+    /// to; none, that the call had no effect: it is made again.
     ///
     /// # Errors
-    /// The outcome if the vendor did not say ([`Outcome::Retry`], [`Outcome::Suspend`], [`Outcome::Reject`]).
+    /// The outcome if the vendor did not say: [`Outcome::Retry`] to ask again later, [`Outcome::Suspend`] to stop what it
+    /// names and ask again then, [`Outcome::Reject`] if it never will: a call in doubt is then held for a person (as
+    /// where a scope is missing that only this question needs), a `match` becomes a dead letter.
     fn answered(&self, question: &Ask<'_>, answer: &Answer) -> Result<Vec<String>, Outcome> {
         let (_, _) = (question, answer);
         Ok(Vec::new())
+    }
+
+    /// True if it can be asked [`Ask::Match`]: only then may a route have a `match`.
+    fn matches(&self) -> bool {
+        false
     }
 
     /// A harmless call that shows whether credentials and permissions are good, read by [`Sink::classify`]; `None` where
@@ -100,20 +117,23 @@ pub trait Sink: Send + Sync {
         1
     }
 
-    /// One call that does what these do; `None` if they do not go together. At least two, at most [`Sink::batch`].
+    /// One call that does what these do; `None` if they do not go together. At least two, at most [`Sink::batch`], all of
+    /// which went together with the first one by one. It is one call of the account's, and charged once.
     fn merge(&self, calls: &[&Call]) -> Option<Call> {
         let _ = calls;
         None
     }
 
-    /// The outcome of each of the merged calls, in their order; `None` if the answer does not tell them apart: then each
-    /// is sent alone, which only a call that certainly did nothing allows.
+    /// The outcome of each of the merged calls, in their order; `None` if the answer does not tell them apart. Then
+    /// [`Sink::classify`] says what the whole came to: [`Outcome::Reject`] that certainly nothing was done, so that each is
+    /// sent alone; after [`Outcome::Delivered`] each is in doubt; anything else is what each came to.
     fn split(&self, merged: &Call, calls: &[&Call], answer: &Answer) -> Option<Vec<Outcome>> {
         let (_, _, _) = (merged, calls, answer);
         None
     }
 
-    /// What becomes of a call whose effect is unknown, unless the route says otherwise.
+    /// What becomes of a call whose effect is unknown, unless the route says otherwise. [`OnDoubt::Find`] for
+    /// [`Verb::Create`] says that this sink can be asked [`Ask::Doubt`]: only then may a route say `on_doubt: find`.
     fn on_doubt(&self, verb: Verb) -> OnDoubt;
 }
 

@@ -10,6 +10,7 @@ use crate::settings::{Fault, Field, Kind, Need, Settings};
 use crate::template::Escape;
 
 mod answer;
+mod find;
 pub mod hook;
 mod message;
 pub mod sandbox;
@@ -19,9 +20,10 @@ mod sink;
 pub static MANIFEST: Manifest = Manifest {
     name: "slack",
     title: "Slack",
-    about: "Posts, changes and deletes messages, and answers them in threads, as a bot (scope chat:write; it must be a \
-            member of the channel) or posts through an incoming webhook; receives events, slash commands and interactions. What is interpolated into texts is escaped. \
-            Slack has no key by which it knows a repetition, so a post without an answer waits for a person.",
+    about: "Posts, changes and deletes messages, and answers them in threads, as a bot (scopes chat:write and \
+            channels:history; it must be a member of the channel) or posts through an incoming webhook; receives events, slash commands and interactions. What is interpolated into texts is escaped. \
+            Slack has no key by which it knows a repetition: a bot's post without an answer is looked for in the channel's \
+            history (scope channels:history), an incoming webhook's waits for a person.",
     account: Some(AccountKind {
         fields: ACCOUNT,
         check: check_account,

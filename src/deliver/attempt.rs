@@ -13,35 +13,39 @@
 //! [`Store::settle`]: crate::store::Store::settle
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Admission;
+use super::gate::{Gate, Permit};
 use super::{Plan, Services, excerpt, schedule, webhook_id};
 use crate::broker::Message;
 use crate::config::{Action, CaseConfig};
 use crate::connectors::client::SendError;
-use crate::connectors::{Call, OnDoubt, Operation};
-use crate::event::{Collapse, Event};
+use crate::connectors::{Answer, Call, OnDoubt, Operation};
+use crate::deliver::batch::Sent;
+use crate::event::Event;
 use crate::outcome::{Outcome, Scope, Verb};
-use crate::route;
+use crate::route::{self, Looked, RenderedOperation};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
-    Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState,
+    Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, LinkState,
     Progress, Question, Settlement, Standing, StoreError, Suspension,
 };
+use crate::template::Context;
 
+mod ask;
+mod doubt;
+mod lookup;
+mod matching;
 mod order;
 mod others;
 mod settle;
+mod together;
 
-/// How long a repetition of a body that has neither id nor subject is known.
-const A_DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long at the least the ledger knows what has just ended: leftovers of it may still be on their way.
-const LEFTOVERS: SignedDuration = SignedDuration::from_hours(1);
 /// How often the broker may put a message aside before it is a dead letter.
 pub(super) const ROUNDS: u32 = 3;
 /// Mapping errors in a row that suspend a route.
@@ -95,15 +99,26 @@ pub struct Attempt {
     content: OnceLock<Content>,
     /// Set when the intent is written.
     begun: OnceLock<()>,
-    /// How the breaker let it through.
-    admitted: OnceLock<Admission>,
+    /// Stable across the attempts of this delivery.
+    webhook_id: String,
+    traceparent: String,
+    /// How the breaker let through what is under way.
+    admitted: Mutex<Option<Admission>>,
     /// Set when the journal was told that the route takes the event.
     told: OnceLock<()>,
+}
+
+/// What is to be sent.
+struct Prepared {
+    rendered: RenderedOperation,
+    call: Call,
 }
 
 /// An attempt that was made.
 struct Made {
     outcome: Outcome,
+    /// Since when it is unknown whether a call took effect, if it is now.
+    since: Timestamp,
     /// The call's charge, if certainly nothing reached the vendor.
     refund: Option<Charge>,
 }
@@ -115,9 +130,11 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        let (older, content) = (Vec::new(), OnceLock::new());
-        let (begun, admitted, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { plan, services, stop, job, older, content, begun, admitted, told }
+        let webhook_id = webhook_id(&plan.route().name, &job.message.event);
+        let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{}", job.message.attempt));
+        let (older, admitted) = (Vec::new(), Mutex::default());
+        let (content, begun, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { plan, services, stop, job, older, content, begun, webhook_id, traceparent, admitted, told }
     }
 
     /// Takes the delivery as far as it gets.
@@ -134,8 +151,7 @@ impl Attempt {
     pub async fn crashed(&self) -> Flow {
         let end = async {
             // If it was the breaker's probe, another may follow.
-            let admitted = self.admitted.get().copied().unwrap_or(Admission::Yes);
-            self.plan.to.breaker.record(admitted, None, self.services.clock.now());
+            self.admission_ends(None);
             let standing = self.standing().await?;
             let why = "the worker crashed on this event; please report it".to_owned();
             self.give_up(&standing, DeadClass::Poison, why, None).await
@@ -144,7 +160,7 @@ impl Attempt {
     }
 
     async fn steps(&self) -> Early<Flow> {
-        let standing = self.standing().await?;
+        let mut standing = self.standing().await?;
         self.check_ledger(&standing).await?;
         if self.job.message.rounds >= ROUNDS {
             let why = "the bridge ended again and again while it had this event; it may be what ends it".to_owned();
@@ -156,29 +172,27 @@ impl Attempt {
         }
         let verb = self.verb(&standing).await?;
         self.await_others(&standing).await?;
-        let call = self.call(verb, &standing).await?;
+        let looked = self.look_up(verb, &standing).await?;
+        let verb = self.matched_verb(verb, &looked, &mut standing).await?;
+        let prepared = self.prepared(verb, &standing, &looked).await?;
         if self.services.dry_run {
-            return self.show(verb, &call).await;
+            return self.show(verb, &prepared.call).await;
         }
         if self.is_unchanged(verb, &standing) {
             let link = self.applied(verb, None, &standing);
             self.end(&standing, "unchanged", "the record holds this already".into(), Some(link)).await?;
             return Ok(Flow::Applied);
         }
-        if in_doubt(&standing, &call) && self.plan.on_doubt(verb) == OnDoubt::Hold {
-            let why = format!("it is unknown whether an earlier {} took effect", verb.name());
-            self.hold(verb, &call, &standing, why).await?;
-            return Ok(Flow::Done);
-        }
-        let made = self.perform(verb, &call, &standing).await?;
-        self.conclude(verb, &call, &standing, made).await
+        self.clear_up(verb, &prepared, &mut standing).await?;
+        let made = self.perform(verb, &prepared.call, &standing).await?;
+        self.conclude(verb, &prepared.call, &standing, made).await
     }
 
     /// What is to be done at the vendor, by the link; or the delivery ends here because nothing is.
     async fn verb(&self, standing: &Standing) -> Early<Verb> {
         let event = self.event();
-        if let Some(Progress::Open { verb }) = standing.entry.as_ref().map(|e| &e.progress) {
-            return Ok(*verb);
+        if let Some(doubt) = in_doubt(standing) {
+            return Ok(doubt.verb);
         }
         let link = standing.link.as_ref();
         if let Some(why) = self.job.leaves.as_ref().filter(|_| !link.is_some_and(route::is_there)) {
@@ -207,11 +221,11 @@ impl Attempt {
     }
 
     /// Renders and checks the call; or the delivery ends here as one that can never succeed.
-    async fn call(&self, verb: Verb, standing: &Standing) -> Early<Call> {
-        match self.prepare(verb, standing) {
-            Ok(call) => {
+    async fn prepared(&self, verb: Verb, standing: &Standing, looked: &Looked) -> Early<Prepared> {
+        match self.prepare(verb, standing, looked) {
+            Ok(prepared) => {
                 self.plan.mapping_errors.store(0, Ordering::Relaxed);
-                Ok(call)
+                Ok(prepared)
             }
             Err(why) => self.unmappable(standing, why).await,
         }
@@ -229,103 +243,111 @@ impl Attempt {
             self.suspend(Scope::Route, &self.route_name(), why, None).await;
             return Err(Flow::Halted);
         }
-        self.give_up(standing, DeadClass::Payload, why, None).await?;
+        self.refuse(standing, why, None).await?;
         Err(Flow::Done)
     }
 
-    fn prepare(&self, verb: Verb, standing: &Standing) -> Result<Call, String> {
-        let event = self.event();
+    fn context(&self, standing: &Standing, looked: &Looked) -> Context {
+        let (tables, link) = (Arc::clone(&self.plan.config.tables), standing.link.as_ref());
         let route = self.plan.route();
-        let mut context = route::context(route, event, Arc::clone(&self.plan.config.tables), standing.link.as_ref());
+        let mut context = route::context(route, self.event(), tables, link);
         let others = standing.others.iter().map(Option::as_ref);
         route::set_links(&mut context, route.reads.iter().map(|other| other.name.as_str()).zip(others));
+        looked.put(&mut context);
+        context
+    }
+
+    fn prepare(&self, verb: Verb, standing: &Standing, looked: &Looked) -> Result<Prepared, String> {
+        let context = self.context(standing, looked);
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+            .map_err(|errors| route::in_words(&errors))?;
         // Set again by the next look, if there is one, to the same.
         let _ = self.content.set(rendered.content());
-        self.plan.to.sink.prepare(&Operation {
+        let call = self.plan.to.sink.prepare(&self.operation(verb, &rendered, standing.link.as_ref()))?;
+        Ok(Prepared { rendered, call })
+    }
+
+    fn operation<'a>(&'a self, verb: Verb, rendered: &'a RenderedOperation, link: Option<&'a Link>) -> Operation<'a> {
+        Operation {
             verb,
             fields: &rendered.fields,
-            remote_id: standing.link.as_ref().and_then(|l| l.remote_id.as_deref()),
+            remote_id: link.and_then(|link| link.remote_id.as_deref()),
             request: rendered.request.as_ref(),
-            webhook_id: &webhook_id(&self.plan.route().name, event),
+            webhook_id: &self.webhook_id,
+            traceparent: &self.traceparent,
             now: self.services.clock.now(),
-        })
+        }
     }
 
     /// Permit, intent, call: the outcome of an attempt that was made.
     async fn perform(&self, verb: Verb, call: &Call, standing: &Standing) -> Early<Made> {
-        let _permit = self.permit().await?;
-        let admitted = self.plan.to.breaker.admit(self.services.clock.now());
-        if !matches!(admitted, Admission::Yes | Admission::Probe) {
-            return Err(Flow::Halted);
+        if let Some(batcher) = &self.plan.to.batcher {
+            return self.go_together(batcher, verb, call, standing).await;
         }
-        // Set once: an attempt makes one call.
-        let _ = self.admitted.set(admitted);
-        let charge = match self.begin(verb, standing).await {
-            Ok(charge) => charge,
+        let _permit = self.permit(&self.plan.to.gate).await?;
+        self.admit()?;
+        let charge = self.plan.to.gate.charge(self.services.clock.now());
+        let since = match self.begin(verb, standing, Some(charge.clone())).await {
+            Ok(since) => since,
             Err(flow) => {
-                self.plan.to.breaker.record(admitted, None, self.services.clock.now());
+                self.admission_ends(None);
                 return Err(flow);
             }
         };
         self.matched(standing);
         let started = tokio::time::Instant::now();
-        let sent = self.kept(self.plan.to.sink.send(&self.services.client, call)).await;
-        let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
-        let unsent = matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_)));
-        let (outcome, message) = match sent {
-            Ok(answer) => (self.plan.to.sink.classify(call, &answer), excerpt(answer.status, &answer.body)),
-            Err(SendError::NoAnswer(why)) if !call.idempotent => {
-                (Outcome::Unknown { why: format!("no answer: {why}") }, String::new())
-            }
-            Err(SendError::Refused(why)) => {
-                (Outcome::Suspend { what: Scope::Account, why, until: None }, String::new())
-            }
-            Err(error) => (Outcome::retry(error.to_string()), String::new()),
-        };
-        self.record_with_breaker(admitted, &outcome);
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let said = self.masked(&outcome.why().map_or(message, str::to_owned));
-        tracing::info!(attempt = self.job.message.attempt, outcome = outcome.name(), status, took_ms, "{said}");
-        self.journal(Step::Attempt {
-            attempt: self.job.message.attempt,
-            call: call.shown.clone(),
-            status,
-            outcome: outcome.name().into(),
-            message: said,
-            took_ms,
-        });
-        Ok(Made { outcome, refund: unsent.then_some(charge) })
+        let sent = self.came(call, self.kept(self.plan.to.sink.send(&self.services.client, call)).await);
+        self.admission_ends(went(&sent.outcome));
+        self.tell(call, &sent, started);
+        let refund = sent.unsent.then_some(charge);
+        Ok(Made { outcome: sent.outcome, since, refund })
     }
 
-    fn record_with_breaker(&self, admitted: Admission, outcome: &Outcome) {
-        let went = match outcome {
-            Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
-            // A 429 is the account's pause, not the sink's failure.
-            Outcome::Retry { account: true, .. } => None,
-            Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),
-        };
+    /// Tells the log and the journal what a call came to.
+    fn tell(&self, call: &Call, sent: &Sent, started: tokio::time::Instant) {
+        let (attempt, status, outcome) = (self.job.message.attempt, sent.status, sent.outcome.name());
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let message = self.masked(sent.outcome.why().unwrap_or(&sent.message));
+        tracing::info!(attempt, outcome, status, took_ms, "{message}");
+        let (call, outcome) = (call.shown.clone(), outcome.to_owned());
+        self.journal(Step::Attempt { attempt, call, status, outcome, message, took_ms });
+    }
+
+    /// Asks the sink's breaker; [`Attempt::admission_ends`] must follow.
+    fn admit(&self) -> Early<()> {
+        let admitted = self.plan.to.breaker.admit(self.services.clock.now());
+        if !matches!(admitted, Admission::Yes | Admission::Probe) {
+            return Err(Flow::Halted);
+        }
+        *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
+        Ok(())
+    }
+
+    /// Tells the breaker what came of what it let through.
+    fn admission_ends(&self, went: Option<bool>) {
+        let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(admitted) = admitted else { return };
         if self.plan.to.breaker.record(admitted, went, self.services.clock.now()) {
             tracing::warn!(sink = %self.plan.to.name, "the breaker opened: the sink failed several times in a row");
         }
     }
 
-    async fn permit(&self) -> Early<tokio::sync::OwnedSemaphorePermit> {
+    async fn permit(&self, gate: &Gate) -> Early<Permit> {
         let scopes = self.plan.scopes();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Flow::Stopped),
             () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
-            permit = self.plan.to.gate.permit() => permit.ok_or(Flow::Stopped),
+            permit = gate.permit_for(self.plan.route().priority) => permit.ok_or(Flow::Stopped),
         }
     }
 
-    async fn begin(&self, verb: Verb, standing: &Standing) -> Early<Charge> {
+    /// Writes the intent and charges the call: since when a call is in doubt from now on.
+    async fn begin(&self, verb: Verb, standing: &Standing, charge: Option<Charge>) -> Early<Timestamp> {
         let gate = &self.plan.to.gate;
         let now = self.services.clock.now();
         let event = self.event();
-        let charge = gate.charge(now);
+        let since = in_doubt(standing).map_or(now, |doubt| doubt.since);
         let intent = Intent {
             delivery: self.key(),
             body_key: event.body_key(),
@@ -335,23 +357,27 @@ impl Attempt {
             attempt: self.job.message.attempt,
             first_retry: first_retry(standing, now),
             verb,
+            since,
             expires: self.expires(now),
-            charge: Some(charge.clone()),
+            charge,
             instead_of: self.instead_of(),
         };
         match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
             Begun::Go => {
                 let _ = self.begun.set(());
-                Ok(charge)
+                Ok(since)
             }
             Begun::Busy => self.overtaken(standing).await,
-            Begun::UsedUp { used } => {
-                let why = format!("the month's calls are used up ({used} made)");
-                let until = gate.month_turns(now);
-                self.suspend(Scope::Account, &gate.account, why, Some(until)).await;
-                Err(Flow::Halted)
-            }
+            Begun::UsedUp { used } => self.used_up(gate, used).await,
         }
+    }
+
+    /// Stops an account until its month turns.
+    async fn used_up<T>(&self, gate: &Gate, used: u64) -> Early<T> {
+        let why = format!("the month's calls are used up ({used} made)");
+        let until = gate.month_turns(self.services.clock.now());
+        self.suspend(Scope::Account, &gate.account, why, Some(until)).await;
+        Err(Flow::Halted)
     }
 
     async fn standing(&self) -> Early<Standing> {
@@ -409,20 +435,23 @@ impl Attempt {
     }
 
     fn expires(&self, now: Timestamp) -> Timestamp {
-        let dedupe = SignedDuration::try_from(self.plan.config.dedupe).unwrap_or(SignedDuration::MAX);
-        let known_until = match self.event().collapse {
-            Collapse::Id | Collapse::IdOrBody => now.saturating_add(dedupe),
-            Collapse::BodyForADay => self.event().received.at().saturating_add(A_DAY),
-        };
-        let at_least = now.saturating_add(LEFTOVERS).unwrap_or(Timestamp::MAX);
-        known_until.unwrap_or(Timestamp::MAX).max(at_least)
+        super::expires(&self.plan.config, self.event(), now)
     }
 }
 
-/// True if an earlier attempt may have taken effect and doing it twice would do it twice.
-fn in_doubt(standing: &Standing, call: &Call) -> bool {
-    let open = matches!(standing.entry.as_ref().map(|e| &e.progress), Some(Progress::Open { .. }));
-    open && !call.idempotent
+/// The call of an earlier attempt that may have taken effect.
+fn in_doubt(standing: &Standing) -> Option<Doubt> {
+    standing.entry.as_ref().and_then(|entry| entry.doubt)
+}
+
+/// What an outcome says of the sink; `None`: nothing.
+fn went(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
+        // A 429 is the account's pause, not the sink's failure.
+        Outcome::Retry { account: true, .. } => None,
+        Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),
+    }
 }
 
 /// Where `give_up_after` starts, moved by the time that the delivery stood still although it was due: that was a pause,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use rand::RngExt;
 
 use crate::config::RetryConfig;
 
@@ -17,7 +16,8 @@ const LEAST: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn delay(retry: &RetryConfig, failed: u32, after: Option<Duration>) -> Duration {
     let ceiling = ceiling(retry, failed);
-    let spread = rand::rng().random_range(0.0..=1.0);
+    // The thread's own generator, as backon's: a simulated history seeds it, and can be lived again.
+    let spread = fastrand::f64();
     ceiling.mul_f64(spread).max(LEAST.min(ceiling)).max(after.unwrap_or_default())
 }
 

@@ -120,9 +120,14 @@ impl<'a> Turn<'a> {
     }
 
     async fn run(mut self) -> Result<Pause, BrokerError> {
-        let slots = self.plan.to.gate.concurrency();
+        let calls = self.plan.to.gate.concurrency();
+        let slots = match self.plan.to.sink.batch() {
+            0 | 1 => calls,
+            // As many as all calls together carry at once, and those that gather meanwhile.
+            most => (calls + 1) * most,
+        };
         let frugal = self.plan.to.gate.limits.monthly.is_some();
-        let prefetch = slots * if frugal { FRUGAL_FACTOR } else { PREFETCH_FACTOR };
+        let prefetch = slots.max(calls * if frugal { FRUGAL_FACTOR } else { PREFETCH_FACTOR });
         let mut consumer = self.services.broker.consume(&self.plan.route().name, prefetch).await?;
         let scopes = self.plan.scopes();
         let mut pause = None;

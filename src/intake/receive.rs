@@ -64,6 +64,7 @@ pub(super) async fn receive(
     match intake.take(&target, request).await {
         Ok(Taken::Events(events, response)) => {
             let first = events.first().map_or("", |event| event.id.as_str());
+            intake.metrics.received(&target.source, events.len() as u64);
             tracing::info!(source = target.source, event.id = first, events = events.len(), "received");
             response
         }
@@ -173,6 +174,7 @@ impl Intake {
             why: why.to_owned(),
             peer,
             bytes: bytes as u64,
+            body: None,
         }));
     }
 }

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock::Clock;
-use crate::connectors::client::Meter;
+use crate::connectors::client::{Admitted, Meter};
 use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::outcome::Scope;
@@ -33,7 +32,7 @@ impl fmt::Debug for AccountMeter {
 
 #[async_trait]
 impl Meter for AccountMeter {
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, String> {
+    async fn admit(&self) -> Result<Admitted, String> {
         let account = &self.gate.account;
         let permit = self.gate.permit().await.ok_or("the account takes no more calls")?;
         if let Some(halt) = self.halts.any(&[(Scope::Account, account)]) {
@@ -42,12 +41,18 @@ impl Meter for AccountMeter {
         let now = self.clock.now();
         match self.store.charge(self.gate.charge(now)).await {
             // Nothing is busy for a call that belongs to no delivery.
-            Ok(Begun::Go | Begun::Busy) => Ok(permit),
+            Ok(Begun::Go | Begun::Busy) => Ok(Admitted { at: now, permit: Box::new(permit) }),
             Ok(Begun::UsedUp { used }) => {
                 let why = format!("the month's calls are used up ({used} made)");
                 let until = Some(self.gate.month_turns(now));
-                let halt =
-                    Suspension { scope: Scope::Account, name: account.clone(), why: why.clone(), since: now, until };
+                let halt = Suspension {
+                    scope: Scope::Account,
+                    name: account.clone(),
+                    why: why.clone(),
+                    since: now,
+                    until,
+                    probe: None,
+                };
                 if let Err(error) = self.halts.suspend(halt).await {
                     tracing::warn!(%account, %error, "the account stands still, but only until this process ends");
                 }
@@ -57,8 +62,8 @@ impl Meter for AccountMeter {
         }
     }
 
-    async fn refund(&self) {
-        if let Err(error) = self.store.refund(self.gate.charge(self.clock.now())).await {
+    async fn refund(&self, admitted: &Admitted) {
+        if let Err(error) = self.store.refund(self.gate.charge(admitted.at)).await {
             tracing::warn!(account = %self.gate.account, %error, "a call that was not sent stays counted");
         }
     }

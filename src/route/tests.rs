@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{RequestConfig, RetryConfig, WithoutLink};
+use crate::config::{Priority, RequestConfig, RetryConfig, WithoutLink};
 use crate::event::{NewEvent, Payload, Received, Version};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
@@ -48,8 +48,11 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         reads: Vec::new(),
         leaves: Leaves::Keep,
         cases,
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     }

@@ -42,6 +42,22 @@ pub enum Step {
         /// How long the call took, in milliseconds.
         took_ms: u64,
     },
+    /// The vendor was asked something on its behalf, without effect there.
+    Asked {
+        /// What for: `doubt` (did an earlier call take effect?), `match`, or `lookup.` and its name.
+        what: String,
+        /// The call as shown to people.
+        call: Value,
+        /// The vendor's status; `None`: no answer, or known from before.
+        status: Option<u16>,
+        /// What was found, or why the vendor did not say.
+        message: String,
+        /// True if it was known from before and no call was made.
+        #[serde(default)]
+        cached: bool,
+        /// How long the call took, in milliseconds.
+        took_ms: u64,
+    },
     /// It goes on later.
     Waiting {
         /// The number of the attempt that is to come.
@@ -94,6 +110,9 @@ pub struct Refused {
     pub peer: String,
     /// The size of its body as far as it was read, in bytes.
     pub bytes: u64,
+    /// The body, where nobody else has it any more: as text, or `base64:` and the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// One poll of a source.

@@ -1,6 +1,7 @@
 //! The store in a SQLite file: WAL, `synchronous=FULL`, one writer thread whose commits all callers share.
 
 mod accounts;
+mod backlog;
 mod codec;
 mod database;
 mod dead;
@@ -8,14 +9,17 @@ mod deliveries;
 mod intents;
 mod leases;
 mod lock;
+mod permits;
 mod renames;
 mod schema;
 mod seed;
+mod simulated;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,10 +29,12 @@ pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;
 pub use seed::seed;
+pub use simulated::{Calm, Weather};
 
+use super::permits::{ShareAsk, TurnAsk};
 use super::{
-    Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result, Settlement,
-    Standing, Store, StoreError, StoredDead, Suspension,
+    Backlog, Begun, Charge, DeadClass, DeadFilter, DeliveryKey, Fence, Intent, LedgerEntry, Question, Result,
+    Settlement, Standing, Store, StoreError, StoredDead, Suspension, Unfinished,
 };
 use crate::clock::Clock;
 use crate::connectors::{Change, Remembered};
@@ -39,7 +45,10 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0001_start.sql"),
     include_str!("sqlite/migrations/0002_queue.sql"),
     include_str!("sqlite/migrations/0003_snapshot.sql"),
-    include_str!("sqlite/migrations/0004_links.sql"),
+    include_str!("sqlite/migrations/0004_backlog.sql"),
+    include_str!("sqlite/migrations/0005_accounts.sql"),
+    include_str!("sqlite/migrations/0006_doubt.sql"),
+    include_str!("sqlite/migrations/0007_links.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.
@@ -112,6 +121,20 @@ impl Store for SqliteStore {
     async fn entry(&self, delivery: DeliveryKey) -> Result<Option<LedgerEntry>> {
         let now = self.clock.now();
         self.db.read("reading the ledger", move |db| deliveries::entry(db, &delivery, now)).await
+    }
+
+    async fn enlist(&self, settlement: Settlement) -> Result<bool> {
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        self.db.write("writing a delivery", move |db| deliveries::enlist(db, &settlement, &holder, now)).await
+    }
+
+    async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>> {
+        let route = route.to_owned();
+        self.db.read("listing what is unfinished", move |db| backlog::unfinished(db, &route)).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>> {
+        self.db.read("counting what waits", move |db| backlog::backlog(db, now)).await
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize> {
@@ -192,6 +215,17 @@ impl Store for SqliteStore {
 
     // === Accounts ===
 
+    async fn share(&self, ask: ShareAsk) -> Result<u32> {
+        let now = self.clock.now();
+        self.db.write("taking a share of an account", move |db| permits::share(db, &ask, now)).await
+    }
+
+    async fn turns(&self, ask: TurnAsk) -> Result<Duration> {
+        let now = self.clock.now();
+        let first = self.db.write("reserving calls", move |db| permits::turns(db, &ask, now)).await?;
+        Ok(Duration::try_from(first.duration_since(now)).unwrap_or_default())
+    }
+
     async fn suspend(&self, suspension: Suspension) -> Result<bool> {
         self.db.write("suspending", move |db| accounts::suspend(db, &suspension)).await
     }
@@ -199,6 +233,14 @@ impl Store for SqliteStore {
     async fn resume(&self, scope: Scope, name: &str) -> Result<bool> {
         let name = name.to_owned();
         self.db.write("resuming", move |db| accounts::resume(db, scope, &name)).await
+    }
+
+    async fn lift(&self, suspension: Suspension) -> Result<bool> {
+        self.db.write("resuming", move |db| accounts::lift(db, &suspension)).await
+    }
+
+    async fn claim_probe(&self, suspension: Suspension, next: Timestamp) -> Result<bool> {
+        self.db.write("claiming a probe", move |db| accounts::claim_probe(db, &suspension, next)).await
     }
 
     async fn suspensions(&self) -> Result<Vec<Suspension>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use minijinja::value::Value as EngineValue;
 use serde_json::Value;
 
+use super::context::LOOKUP;
 use super::engine::{self, ENGINE};
 use super::scan::{self, Path, Side, Step, Token};
 use super::value::{self, Failure};
@@ -86,6 +87,11 @@ impl Code {
         &self.others
     }
 
+    /// The lookups that it uses, each with its place in the whole template, in characters.
+    pub(super) fn lookups(&self) -> Vec<(String, usize)> {
+        lookups(&self.paths)
+    }
+
     /// The expression, as written.
     pub(super) fn source(&self) -> &str {
         &self.source
@@ -138,7 +144,13 @@ impl Code {
             Found::Computed(value) if value::is_omit(&value) => Ok(None),
             Found::Computed(value) => value::to_json(&value).map(Some),
         });
-        json.map_err(|failure| self.error(failure, context))
+        match json {
+            // What was looked for is not there, and the user said to leave out what needs it.
+            Err(Failure::Missing(_) | Failure::Undefined(_)) if self.paths.iter().any(|path| context.omits(path)) => {
+                Ok(None)
+            }
+            json => json.map_err(|failure| self.error(failure, context)),
+        }
     }
 
     /// The value within a longer text.
@@ -180,6 +192,15 @@ pub(super) fn others(paths: &[Path]) -> Vec<Other> {
         _ => None,
     };
     paths.iter().filter(|path| path.root == "links").map(|path| Other { name: of(path), at: path.at }).collect()
+}
+
+/// The names under `lookup` in these paths, each with its place; an empty name for `lookup` itself.
+pub(super) fn lookups(paths: &[Path]) -> Vec<(String, usize)> {
+    let name = |path: &Path| match path.steps.first() {
+        Some(Step::Key(name)) => name.clone(),
+        _ => String::new(),
+    };
+    paths.iter().filter(|path| path.root == LOOKUP).map(|path| (name(path), path.at)).collect()
 }
 
 /// A failure in words. `paths` are those of its expression.

@@ -1,6 +1,6 @@
 //! What templates can see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub struct Context(Arc<Root>);
 #[derive(Clone)]
 struct Root {
     names: BTreeMap<String, Entry>,
+    /// Lookups that found nothing.
+    omitted: BTreeSet<String>,
     tables: EngineValue,
 }
 
@@ -26,6 +28,9 @@ struct Entry {
     json: Arc<Value>,
     value: EngineValue,
 }
+
+/// The name of what was read from a vendor.
+pub(super) const LOOKUP: &str = "lookup";
 
 /// The name under which filters find the tables; no expression can name it.
 pub(super) const TABLES: &str = "$tables";
@@ -71,13 +76,29 @@ impl Context {
     #[must_use]
     pub fn new(tables: Arc<Tables>) -> Self {
         let tables = EngineValue::from_object(TablesObject(tables));
-        Self(Arc::new(Root { names: BTreeMap::new(), tables }))
+        Self(Arc::new(Root { names: BTreeMap::new(), omitted: BTreeSet::new(), tables }))
     }
 
     /// Sets a name. Integers keep all their digits.
     pub fn set(&mut self, name: &str, value: &Value) {
         let entry = Entry { json: Arc::new(value.clone()), value: value::from_json(value) };
         Arc::make_mut(&mut self.0).names.insert(name.to_owned(), entry);
+    }
+
+    /// Sets what was read from vendors, by the lookup's name. Of `omitted` there is nothing: a field that needs one of
+    /// them is left out.
+    pub fn set_lookups(&mut self, found: &Value, omitted: impl IntoIterator<Item = String>) {
+        self.set(LOOKUP, found);
+        Arc::make_mut(&mut self.0).omitted.extend(omitted);
+    }
+
+    /// True for a path into a lookup that found nothing.
+    pub(super) fn omits(&self, path: &Path) -> bool {
+        let name = match path.steps.first() {
+            Some(Step::Key(name)) if path.root == LOOKUP => name,
+            _ => return false,
+        };
+        self.0.omitted.contains(name)
     }
 
     /// As the engine takes it.

@@ -18,6 +18,7 @@ pub struct Mapping {
     fields: Vec<(String, Tree)>,
     tables: Vec<(String, Spot)>,
     others: Vec<(Option<String>, Spot)>,
+    lookups: Vec<(String, Spot)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,15 +67,20 @@ impl Mapping {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
         }
-        let mut compiler =
-            Compiler { names: NAMES.to_vec(), tables: Vec::new(), others: Vec::new(), faults: Vec::new() };
+        let mut compiler = Compiler {
+            names: NAMES.to_vec(),
+            tables: Vec::new(),
+            others: Vec::new(),
+            lookups: Vec::new(),
+            faults: Vec::new(),
+        };
         let fields = compiler.entries(node.entries());
-        let Compiler { tables, others, mut faults, .. } = compiler;
+        let Compiler { tables, others, lookups, mut faults, .. } = compiler;
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| WORDS.contains(&key.name.as_str())) {
             let message = format!("`{}` makes a list, so it stands under a field, not at the top of `map`", key.name);
             faults.push(Fault::new(key.spot, message));
         }
-        if faults.is_empty() { Ok(Self { fields, tables, others }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { fields, tables, others, lookups }) } else { Err(faults) }
     }
 
     /// Renders the tree; omitted fields are not in it.
@@ -107,6 +113,12 @@ impl Mapping {
         &self.others
     }
 
+    /// The lookups that it uses, each with its place (see [`template_spot`]).
+    #[must_use]
+    pub fn lookups(&self) -> &[(String, Spot)] {
+        &self.lookups
+    }
+
     /// The names at the top of the tree, for a sink that knows which fields there are.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
@@ -118,17 +130,19 @@ impl Mapping {
 
 const WORDS: &[&str] = &["$each", "$as", "$when", "$map"];
 
-/// The names that the templates of a route can use, besides those of `$as`.
-pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "links"];
+/// The names of what is known of an event before anything else is asked.
+pub const OF_EVENT: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers"];
 
-/// Those that are known before the link is: what `when` and `key` can use.
-pub const BEFORE_LINK: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers"];
+/// The names that the templates of a route can use, besides those of `$as`.
+pub const NAMES: &[&str] =
+    &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "links", "lookup"];
 
 struct Compiler<'a> {
     // Those of the enclosing `$as` among them.
     names: Vec<&'a str>,
     tables: Vec<(String, Spot)>,
     others: Vec<(Option<String>, Spot)>,
+    lookups: Vec<(String, Spot)>,
     faults: Vec<Fault>,
 }
 
@@ -174,6 +188,8 @@ impl<'a> Compiler<'a> {
                 self.tables.extend(tables.map(|(name, at)| (name, template_spot(node.spot, at))));
                 let others = template.others().into_iter();
                 self.others.extend(others.map(|other| (other.name, template_spot(node.spot, other.at))));
+                let lookups = template.lookups().into_iter();
+                self.lookups.extend(lookups.map(|(name, at)| (name, template_spot(node.spot, at))));
                 Some(template)
             }
             Err(error) => self.fault(template_spot(node.spot, error.at), error.message),
@@ -205,6 +221,8 @@ impl<'a> Compiler<'a> {
                 self.tables.extend(tables.map(|(name, place)| (name.clone(), template_spot(at.spot, *place))));
                 let others = when.others().iter();
                 self.others.extend(others.map(|other| (other.name.clone(), template_spot(at.spot, other.at))));
+                let lookups = when.lookups().into_iter();
+                self.lookups.extend(lookups.map(|(name, place)| (name, template_spot(at.spot, place))));
             }
             expression.or_else(|error| self.fault(template_spot(at.spot, error.at), error.message).ok_or(()))
         });

@@ -8,6 +8,7 @@ use dari::admin::Operator;
 use dari::admin::views::{Journey, RouteJourney};
 use dari::app::{AppError, Bridge, Options};
 use dari::clock::Clock;
+use dari::connectors::Manifest;
 use dari::connectors::client::Client;
 use dari::outcome::Scope;
 use dari::store::journal::Step;
@@ -70,10 +71,20 @@ impl World {
     }
 
     pub async fn try_start(&self) -> Result<Running, AppError> {
+        self.try_start_with(dari::connectors::ALL).await
+    }
+
+    /// With other connectors.
+    pub async fn start_with(&self, manifests: &[&'static Manifest]) -> Running {
+        self.try_start_with(manifests).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_start_with(&self, manifests: &[&'static Manifest]) -> Result<Running, AppError> {
         let client = Client::new().unwrap();
         let file = self.dir.path().join("dari.yaml");
         let env = |name: &str| Some(format!("hunter2-{}", name.to_lowercase()));
-        let config = dari::config::load(&file, &env, &client, &self.clock).unwrap_or_else(|faults| panic!("{faults}"));
+        let config = dari::config::load_with(manifests, &file, &env, &client, &self.clock);
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let bridge = Bridge::build(Arc::new(config), self.clock.clone(), &Options::default()).await?;
         let (operator, stop) = (bridge.operator(), CancellationToken::new());
         let (hooks, admin) = (format!("http://{}", bridge.hooks_address()), bridge.admin_address());

@@ -2,10 +2,14 @@
 // One binary: each would link the whole crate again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod asked;
+mod batches;
 mod binary;
 mod bridge;
 mod changes;
+mod doubt;
 mod links;
+mod measured;
 mod operator;
 mod order;
 mod receiver;

@@ -356,6 +356,7 @@ async fn p4_retry_after_holds_though_the_process_died_before_the_wait_was_stored
             attempt: 1,
             progress: dari::store::Progress::Waiting { due },
             first_retry: Some(world.clock.now()),
+            doubt: None,
         },
         expires: world.clock.now() + jiff::SignedDuration::from_hours(1),
         new_link: None,

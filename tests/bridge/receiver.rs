@@ -33,6 +33,9 @@ pub struct Got {
     pub at: Instant,
     /// `webhook-id`.
     pub id: String,
+    /// `traceparent`.
+    #[allow(dead_code, reason = "not every binary looks at it")]
+    pub trace: String,
     pub method: String,
     pub path: String,
     pub body: Value,
@@ -134,9 +137,10 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (id, trace) = (header("webhook-id"), header("traceparent"));
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let got = Got { at: Instant::now(), id, method: method.to_string(), path: uri.to_string(), body };
+    let got = Got { at: Instant::now(), id, trace, method: method.to_string(), path: uri.to_string(), body };
     let subject = got.subject();
     let before = {
         let mut calls = shared.calls.lock().unwrap();

@@ -17,6 +17,7 @@ fn words(step: &Step) -> String {
         Step::Attempt { attempt, status, outcome, .. } => format!("attempt {attempt} {outcome} {status:?}"),
         Step::Waiting { attempt, why, .. } => format!("waiting {attempt} {why}"),
         Step::Ended { ending, .. } => format!("ended {ending}"),
+        Step::Asked { what, message, .. } => format!("asked {what}: {message}"),
         Step::Operator { what } => format!("operator {what}"),
     }
 }

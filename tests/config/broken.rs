@@ -62,7 +62,7 @@ routes:
     dari.yaml:19:16: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
     dari.yaml:21:33: there is no table `grade`; did you mean `grades`?
     dari.yaml:21:95: there is no table `grads`; did you mean `grades`?
-    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link, links
+    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup
     dari.yaml:22:52: there is no `dto` here; there are id, source, type, subject, time, version, data, headers
     dari.yaml:22:126: there is no table `no`; expected `grades`
     ");
@@ -229,7 +229,7 @@ tests:
     dari.yaml:14:30: no source's name fits `x*`
     dari.yaml:14:41: there is no sink `cmr`; did you mean `crm`?
     dari.yaml:16:41: there is no route `rr`; did you mean `r`?
-    dari.yaml:16:67: there is no sink `crmm`; did you mean `crm`?
+    dari.yaml:16:67: there is no sink or lookup `crmm`; did you mean `crm`?
     dari.yaml:17:5: a test has either an `event` or a `request`
     dari.yaml:18:35: there is no source `sinup`; did you mean `signup`?
     ");
@@ -342,6 +342,43 @@ fn spools() {
 }
 
 #[test]
+fn lookups_and_matches() {
+    let of = |route: &str| {
+        told(&format!(
+            r#"{GROUND}
+routes:
+  r: {{ from: signup, to: erp, {route} }}
+"#
+        ))
+    };
+    assert_snapshot!(of(r#"do: create, map: { a: "{{ lookup.person.id }}" }, when: lookup.person.id == 1,
+    lookup: { persona: { account: acme, by: mail, match: { mail: "{{ data.nam }} {{ lookup.x }}" }, missing: omitt },
+              b-2: { account: erp, match: { a: b } }, c: { account: nobody, match: { a: b } }, d: { match: 1 },
+              e: { account: acme, by: phone, match: { mail: x }, cache: soon } }"#), @r"
+    dari.yaml:13:57: there is no lookup `person` on this route; did you mean `persona`?
+    dari.yaml:13:87: `lookup` is not known yet here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:14:85: there is no lookup `x` on this route
+    dari.yaml:14:110: `missing`: expected `reject` or `omit`, found `omitt`; did you mean `omit`?
+    dari.yaml:15:15: `b-2` is no name of a lookup; expected letters, digits and `_`
+    dari.yaml:15:31: `anyone` has nothing that can be looked up
+    dari.yaml:15:69: there is no account `nobody`; expected `acme` or `erp`
+    dari.yaml:15:99: `account` is missing in lookup `d`; expected text
+    dari.yaml:15:108: `match`: expected a mapping of templates, found a number
+    dari.yaml:16:39: `by`: expected `mail` or `name`, found `phone`
+    dari.yaml:16:73: `cache`: expected a length of time, as `500ms`, `5s`, `1m`, `2h` or `35d`, found `soon`
+    ");
+    assert_snapshot!(of(r#"do: create, map: { a: b }, match: { a: "{{ date.x }}" }"#), @r"
+    dari.yaml:13:65: `match` is for `do: upsert` and `do: sync`, which create only what is not there
+    dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
+    dari.yaml:13:74: there is no `date` here; there are id, source, type, subject, time, version, data, headers, link, lookup
+    ");
+    assert_snapshot!(of("do: upsert, map: { a: b }, match: { a: b }, on_doubt: find, request: { path: /x }"), @r"
+    dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
+    dari.yaml:13:85: `on_doubt: find`: `erp` cannot be asked; expected `hold` or `retry`
+    ");
+}
+
+#[test]
 fn what_does_not_work_yet() {
     assert_snapshot!(told(&format!(r#"{GROUND}
   new: {{ records: {{ account: acme, token: x, beta: 1, fetch_hosts: [x], find: {{}} }} }}
@@ -351,19 +388,15 @@ routes:
   r:
     from: signup
     to: crm
-    lookup: {{}}
-    match: {{}}
     priority: 1
     cases: [{{ do: create, map: {{ a: b }} }}]
 "#)), @r"
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
-    dari.yaml:12:73: `find` does not work yet: what is in doubt is held or retried, by `on_doubt`
+    dari.yaml:12:73: `find` does not work yet: this sink knows itself whether it can be asked; only an `http` one is told how
     dari.yaml:13:1: `alerts` does not work yet: operators are told in the log; leave it out
     dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:19:5: `lookup` does not work yet: use `tables` for what can be listed in a file
-    dari.yaml:20:5: `match` does not work yet: `upsert` goes by what Dari itself created
-    dari.yaml:21:5: `priority` does not work yet: routes take turns
+    dari.yaml:19:5: `priority` does not work yet: routes take turns
     ");
 }
 
@@ -389,7 +422,7 @@ fn links_that_no_route_can_have() {
     dari.yaml:16:19: there is no route `tsak`, and no `link` of that name; did you mean `task`?
     dari.yaml:16:41: `links` takes the name of a route in quotes, as `links['tasks'].id`
     dari.yaml:17:52: there is no route `mede`, and no `link` of that name; did you mean `made`?
-    dari.yaml:20:11: `links` is known only after this is asked: it is for `map` and `request`
+    dari.yaml:20:11: `links` is not known yet here; there are id, source, type, subject, time, version, data, headers
     dari.yaml:23:9: `do: update` is for a record that this route never creates; expected `upsert`, `sync`, or a case with `create`
     dari.yaml:26:41: `link`: route `answer` shares `task` itself; expected that
     dari.yaml:27:40: `link`: expected a name, 1 to 63 of `a-z`, `0-9` and `-`

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use dari::connectors::{
-    AccountKind, Answer, Build, Call, EventDoc, Hook, HookRequest, Limits, Manifest, OnDoubt, Operation, Page,
-    PollError, Poller, Reading, Refusal, Sink, SinkKind, SourceKind, SourceRole,
+    AccountKind, Answer, Build, Call, EventDoc, Hook, HookRequest, Limits, Lookup, LookupKind, Manifest, OnDoubt,
+    Operation, Page, PollError, Poller, Reading, Refusal, Sink, SinkKind, SourceKind, SourceRole,
 };
 use dari::outcome::{Outcome, Verb};
 use dari::settings::{Fault, Field, Kind, Need, Settings};
@@ -58,7 +58,7 @@ static FORMS: Manifest = Manifest {
         advice: "use `cases` with a field that says it is gone",
         build: sink,
     }],
-    lookup: None,
+    lookup: Some(LookupKind { fields: &[field("by", Kind::Choice(&["mail", "name"]), Need::Required)], build: lookup }),
     sandbox: None,
 };
 
@@ -143,7 +143,21 @@ fn sink(_: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     Ok(Box::new(Silent))
 }
 
+fn lookup(_: &Build<'_>) -> Result<Box<dyn Lookup>, Vec<Fault>> {
+    Ok(Box::new(Silent))
+}
+
 struct Silent;
+
+impl Lookup for Silent {
+    fn prepare(&self, _: &serde_json::Map<String, serde_json::Value>) -> Result<Call, String> {
+        Err("nothing to ask".to_owned())
+    }
+
+    fn read(&self, _: &Answer) -> Result<Vec<serde_json::Value>, Outcome> {
+        Ok(Vec::new())
+    }
+}
 
 #[async_trait]
 impl Poller for Silent {

@@ -13,6 +13,7 @@ use dari::connectors::client::Client;
 use dari::connectors::{self, Build, Hook, SourceRole};
 use dari::event::Event;
 use dari::intake::{Intake, Limits, router, serve};
+use dari::metrics::Metrics;
 use dari::settings::{Node, Settings};
 use dari::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
 use hmac::{Hmac, KeyInit, Mac};
@@ -188,7 +189,14 @@ impl Bridge {
         let fake = Arc::new(Fake::default());
         let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
         let hooks = hooks.into_iter().map(|(name, hook)| (name.to_owned(), hook)).collect();
-        let intake = Arc::new(Intake::new(hooks, fake.clone(), fake.clone(), clock, limits.clone()));
+        let intake = Arc::new(Intake::new(
+            hooks,
+            fake.clone(),
+            fake.clone(),
+            clock,
+            limits.clone(),
+            Arc::new(Metrics::new(Vec::new())),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -286,7 +294,7 @@ pub fn hook(kind: &str, settings: &Value) -> Box<dyn Hook> {
     };
     match (source.build)(&build) {
         Ok(SourceRole::Hook(hook)) => hook,
-        Ok(SourceRole::Poller(_)) => panic!("{kind} is a poller"),
+        Ok(_) => panic!("{kind} is no webhook"),
         Err(faults) => panic!("{faults:?}"),
     }
 }

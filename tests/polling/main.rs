@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod bench;
+mod deletions;
 mod strict;
 mod turns;
 mod walla;

@@ -287,6 +287,7 @@ async fn a_source_suspended_for_a_time_goes_on_by_itself() {
         why: "slow down".to_owned(),
         since: clock.now(),
         until: Some(until_then),
+        probe: None,
     };
     bench.halts.suspend(suspension).await.unwrap();
     let script = Script::default();

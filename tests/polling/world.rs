@@ -121,7 +121,7 @@ impl World {
         };
         match (source::KIND.build)(&build)? {
             SourceRole::Poller(poller) => Ok(poller),
-            SourceRole::Hook(_) => panic!("a hook"),
+            _ => panic!("no poller"),
         }
     }
 }

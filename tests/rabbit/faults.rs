@@ -158,6 +158,13 @@ async fn p1_closed_connections_a_full_memory_and_a_broker_that_stops_cost_nothin
     .await;
 }
 
+/// Says that a queue which had gone has what it missed.
+pub async fn refill(broker: &dyn Broker, queue: &str) {
+    let lost = tokio::time::timeout(PATIENCE, broker.lost()).await.expect("it is noticed");
+    assert_eq!(lost.queue, queue);
+    broker.refilled(&lost).await.expect("kept");
+}
+
 #[tokio::test]
 async fn a_queue_that_is_deleted_under_its_consumer_is_made_anew() {
     let server = node::server().await;
@@ -172,6 +179,7 @@ async fn a_queue_that_is_deleted_under_its_consumer_is_made_anew() {
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
     // What is done with a message of the lost queue does no harm.
     site.broker.ack("r", &first).await.expect("acked");
+    refill(&*site.broker, "r").await;
     let deadline = Instant::now() + PATIENCE;
     loop {
         site.broker.publish(vec![event(&site.clock, "s", "t", "2")]).await.expect("published");

@@ -184,6 +184,7 @@ async fn what_comes_due_for_a_queue_that_was_deleted_is_not_lost() {
     }
     let store = node::store(folder.path(), &clock);
     let broker = RabbitBroker::open(node::address(&server.url), &prefix, store, clock.clone()).await.expect("a broker");
+    crate::faults::refill(&broker, "r").await;
     let message = next(broker.consume("r", 1).await.expect("a consumer").as_mut()).await;
     assert_eq!((message.event.id.as_str(), message.attempt), ("1", 2));
 }

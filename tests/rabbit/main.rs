@@ -10,11 +10,23 @@ mod common;
 #[path = "../storage/suite.rs"]
 mod suite;
 
+mod away;
+mod cluster;
 mod conform;
 mod faults;
 mod keeping;
+mod load;
+mod moving;
 mod node;
+mod orphans;
+mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
 mod receiver;
+mod source;
+mod stuck;
+mod tls;
+mod tracing;
+mod traps;
+mod vanished;
 mod whole;

@@ -17,18 +17,43 @@ const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// A node.
 pub struct Node {
-    port: u16,
+    pub port: u16,
     dist: u16,
-    epmd_port: u16,
-    name: String,
+    epmd: Arc<Epmd>,
+    pub name: String,
     folder: tempfile::TempDir,
-    epmd: Mutex<Child>,
     server: Mutex<Option<Child>>,
+}
+
+/// What tells nodes where each other are: on a port of its own, else a daemon of the whole machine stays behind.
+struct Epmd {
+    port: u16,
+    process: Child,
+}
+
+impl Epmd {
+    fn start() -> Arc<Self> {
+        let port = free_port();
+        let process = Command::new("epmd")
+            .args(["-port", &port.to_string(), "-address", "127.0.0.1"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("epmd comes with Erlang");
+        Arc::new(Self { port, process })
+    }
+}
+
+impl Drop for Epmd {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
 }
 
 /// A port below those that the system gives to clients: one of them could take it before the server does, and for good
 /// while the server is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     std::iter::repeat_with(|| rand::random_range(10_000..32_000)).find(free).expect("some port is free")
 }
@@ -39,22 +64,41 @@ const PATIENCE: Duration = Duration::from_secs(90);
 impl Node {
     /// Starts a node and waits until it can be connected to.
     pub fn start() -> Self {
-        assert!(Path::new(SERVER).exists(), "rabbitmq-server is missing: scripts/prepare installs it");
-        let folder = tempfile::tempdir().unwrap();
-        let epmd_port = free_port();
-        let epmd = Command::new("epmd")
-            .args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("epmd comes with Erlang");
-        std::fs::write(folder.path().join("rabbitmq.conf"), "loopback_users = none\nlog.console = false\n").unwrap();
-        std::fs::write(folder.path().join("enabled_plugins"), "[].\n").unwrap();
-        let name = format!("n{epmd_port}@localhost");
-        let (port, dist) = (free_port(), free_port());
-        let node = Self { port, dist, epmd_port, name, folder, epmd: Mutex::new(epmd), server: Mutex::new(None) };
+        Self::start_with(|_| String::new())
+    }
+
+    /// The same with more lines of configuration, which may name files that are put into its folder.
+    pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
+        let epmd = Epmd::start();
+        let node = Self::new(format!("n{}@localhost", epmd.port), epmd, more);
         node.run();
         node
+    }
+
+    /// Starts nodes that are one cluster.
+    pub fn cluster(count: usize) -> Vec<Self> {
+        let epmd = Epmd::start();
+        let names: Vec<_> = (1..=count).map(|n| format!("n{n}-{}@localhost", epmd.port)).collect();
+        let known: Vec<_> = (1..)
+            .zip(&names)
+            .map(|(n, name)| format!("cluster_formation.classic_config.nodes.{n} = {name}\n"))
+            .collect();
+        let lines = format!("cluster_formation.peer_discovery_backend = classic_config\n{}", known.concat());
+        let nodes: Vec<_> =
+            names.into_iter().map(|name| Self::new(name, Arc::clone(&epmd), |_| lines.clone())).collect();
+        // They wait for each other.
+        std::thread::scope(|scope| nodes.iter().for_each(|node| _ = scope.spawn(|| node.run())));
+        nodes
+    }
+
+    fn new(name: String, epmd: Arc<Epmd>, more: impl FnOnce(&Path) -> String) -> Self {
+        assert!(Path::new(SERVER).exists(), "rabbitmq-server is missing: scripts/prepare installs it");
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!("loopback_users = none\nlog.console = false\n{}", more(folder.path()));
+        std::fs::write(folder.path().join("rabbitmq.conf"), config).unwrap();
+        std::fs::write(folder.path().join("enabled_plugins"), "[].\n").unwrap();
+        let (port, dist) = (free_port(), free_port());
+        Self { port, dist, epmd, name, folder, server: Mutex::new(None) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -72,7 +116,7 @@ impl Node {
             .env("ERL_CRASH_DUMP", self.path("erl_crash.dump"))
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist.to_string())
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("ERL_EPMD_PORT", self.epmd.port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_MNESIA_BASE", self.path("mnesia"))
             .env("RABBITMQ_LOG_BASE", self.path("log"))
@@ -136,6 +180,11 @@ impl Node {
         }
     }
 
+    /// Takes all that a killed server had away.
+    pub fn wipe(&self) {
+        std::fs::remove_dir_all(self.path("mnesia")).unwrap();
+    }
+
     /// Asks the server by its own tool.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let program = if Path::new(CTL).exists() { CTL } else { "/usr/sbin/rabbitmqctl" };
@@ -156,9 +205,6 @@ impl Drop for Node {
         if let Some(mut server) = self.server.get_mut().unwrap().take() {
             _ = server.wait();
         }
-        let epmd = self.epmd.get_mut().unwrap();
-        _ = epmd.kill();
-        _ = epmd.wait();
     }
 }
 
@@ -195,6 +241,14 @@ pub async fn own() -> Option<Arc<Node>> {
         return None;
     }
     Some(Arc::new(tokio::task::spawn_blocking(Node::start).await.unwrap()))
+}
+
+/// The same with more lines of configuration.
+pub async fn own_with(more: impl FnOnce(&Path) -> String + Send + 'static) -> Option<Node> {
+    if std::env::var("DARI_TEST_AMQP_URL").is_ok() {
+        return None;
+    }
+    Some(tokio::task::spawn_blocking(|| Node::start_with(more)).await.unwrap())
 }
 
 /// A prefix that no other test has.

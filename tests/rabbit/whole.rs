@@ -16,31 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::{DEADLINE, event};
 use crate::keeping::{crash, ready};
+use crate::load::config;
 use crate::node;
 use crate::receiver::{Answer, Receiver};
 
-fn config(hooks: &str, broker: &str, prefix: &str, sink: &str) -> String {
-    format!(
-        r#"
-listen: {{ hooks: "{hooks}" }}
-store: {{ url: "sqlite://dari.db" }}
-min_free: 1KiB
-broker: {{ url: "{broker}", prefix: {prefix} }}
-sources:
-  in: {{ webhook: {{ verify: none, event: {{ id: "{{{{ body.id | default(omit) }}}}", type: "thing.changed", subject: "{{{{ body.s | default(omit) }}}}" }} }} }}
-sinks:
-  out: {{ http: {{ url: "{sink}", allow_private: true }} }}
-routes:
-  news:
-    from: in
-    types: thing.*
-    to: out
-    do: create
-    on_doubt: retry
-    map: {{ s: "{{{{ subject | default('') }}}}", n: "{{{{ data.n | default(0) }}}}" }}
-    retry: {{ first: 1s, factor: 1, max: 1s }}
-"#
-    )
+/// The key of a broker.
+fn url(broker: &str) -> String {
+    format!("url: \"{broker}\"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +36,7 @@ async fn p2_p4_a_webhook_comes_out_once_and_a_refused_one_after_its_wait() {
     .await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dari.yaml");
-    std::fs::write(&file, config("127.0.0.1:0", &server.url, &node::prefix(), &receiver.url)).unwrap();
+    std::fs::write(&file, config("127.0.0.1:0", &url(&server.url), &node::prefix(), &receiver.url)).unwrap();
     let (client, clock) = (Client::new().unwrap(), Clock::system(7));
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock, &Options::default()).await.unwrap();
@@ -87,7 +69,7 @@ async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stop
     let receiver = Receiver::ok().await;
     let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
     let file = dir.path().join("dari.yaml");
-    std::fs::write(&file, config("127.0.0.1:0", &server.url, &prefix, &receiver.url)).unwrap();
+    std::fs::write(&file, config("127.0.0.1:0", &url(&server.url), &prefix, &receiver.url)).unwrap();
     let (client, clock) = (Client::new().unwrap(), Clock::system(7));
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock.clone(), &Options::default()).await.unwrap();
@@ -123,7 +105,7 @@ async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stop
 }
 
 /// `dari run` as a process.
-fn spawn(dir: &Path) -> Child {
+pub fn spawn(dir: &Path) -> Child {
     let out = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_dari"))
         .args(["run", "dari.yaml"])
@@ -140,7 +122,7 @@ async fn p1_p4_a_killed_bridge_loses_nothing() {
     let receiver = Receiver::start(|_, _| Answer::Slow(Duration::from_millis(15))).await;
     let dir = tempfile::tempdir().unwrap();
     let hooks = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let config = config(&hooks, &server.url, &node::prefix(), &receiver.url);
+    let config = config(&hooks, &url(&server.url), &node::prefix(), &receiver.url);
     std::fs::write(dir.path().join("dari.yaml"), config).unwrap();
     // For the process's TLS provider, which every HTTP client needs.
     Client::new().unwrap();

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use dari::clock::Clock;
 use dari::connectors::http::MANIFEST;
 use dari::connectors::sandbox::Fault;
-use dari::connectors::{OnDoubt, Sink};
+use dari::connectors::{Ask, OnDoubt, Sink};
 use dari::outcome::{Outcome, Verb};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Method, StatusCode};
@@ -238,7 +238,8 @@ async fn a_config_that_cannot_work_is_told() {
         "{ http: { url: 'https://erp.acme.kr', headers: { 'bad name': x, webhook-id: y, Host: z } } }",
         "{ http: { url: 'https://erp.acme.kr', auth: { bearer: x, basic: y } } }",
         "{ http: { url: 'https://erp.acme.kr', accept: 'body.a ==' } }",
-        "{ http: { url: 'https://erp.acme.kr', find: x } }",
+        "{ http: { url: 'https://erp.acme.kr', find: { path: 'x/{{ webhook_id }}', id: '{{ itme.no }}' } } }",
+        "{ http: { url: 'https://erp.acme.kr', find: { path: '/{{ match.x }}', items: '{{ item }}' } } }",
     ]
     .into_iter()
     .map(|sink| world.try_sink("{}", sink).err().expect("a fault"))
@@ -254,7 +255,74 @@ async fn a_config_that_cannot_work_is_told() {
     dari.yaml:3:85: the header `host` is set by Dari
     dari.yaml:3:50: `auth`: expected a mapping with exactly one key, `bearer`, `basic` or `header`, found a mapping
     dari.yaml:3:60: unexpected end of input, expected expression
-    dari.yaml:3:44: `find` does not work yet: the receiver is not asked whether a call took effect, `on_doubt` decides
+    dari.yaml:3:58: a path starts with one `/`: the host is the sink's, and never data
+    dari.yaml:3:84: there is no `itme` here; there are item
+    dari.yaml:3:50: `id` is missing in `find`; expected a template as text
+    "#);
+}
+
+#[tokio::test]
+async fn what_the_receiver_has_is_found() {
+    let world = World::of(&MANIFEST).await;
+    let sink = |find: &str| world.sink("{}", &format!("{{ http: {{ url: URL, allow_private: true, find: {find} }} }}"));
+    let one = sink("{ path: '/received/{{ webhook_id }}', id: '{{ item.no }}' }");
+    let list = sink("{ path: '/received?s={{ fields.s }}', items: '{{ body.items }}', id: '{{ item.no }}' }");
+    let now = world.clock.now();
+    let op = create(json!({ "s": "a b" })).webhook_id("msg_1");
+    for sink in [&one, &list] {
+        assert_eq!(sink.on_doubt(Verb::Create), OnDoubt::Find);
+        assert_eq!(world.asked(&**sink, &op, now).await, Ok(vec![]));
+    }
+    world.delivered(&*one, &op).await;
+    for sink in [&one, &list] {
+        assert_eq!(world.asked(&**sink, &op, now).await, Ok(vec!["1".to_owned()]));
+    }
+    world.delivered(&*one, &op.webhook_id("msg_2")).await;
+    let op = create(json!({ "s": "a b" })).webhook_id("msg_2");
+    assert_eq!(world.asked(&*list, &op, now).await, Ok(vec!["1".to_owned(), "2".to_owned()]));
+    // Only what goes by the record's own values finds what others made.
+    assert_eq!((one.matches(), list.matches()), (false, true));
+    let values = json!({ "s": "a b" });
+    let question = Ask::Match(values.as_object().unwrap());
+    assert!(one.ask(&question).is_none());
+    let answer = world.send(&list.ask(&question).unwrap().unwrap()).await.unwrap();
+    assert_eq!(list.answered(&question, &answer).unwrap().len(), 2);
+    for (fields, why) in [(json!({ "s": "" }), "a value in it is empty"), (json!({}), "fields.s is missing")] {
+        let refused = world.question(&*list, &create(fields), now).unwrap().err().expect("refused");
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_say_is_not_taken_for_a_no() {
+    let world = World::of(&MANIFEST).await;
+    let sink = |find: &str| world.sink("{}", &format!("{{ http: {{ url: URL, allow_private: true, find: {find} }} }}"));
+    let one = sink("{ path: '/received/{{ webhook_id }}', id: '{{ item.no }}' }");
+    let list = sink("{ path: '/received?s={{ fields.s }}', items: '{{ body.items }}', id: '{{ item.no }}' }");
+    let wrong = sink("{ path: '/receiveds/{{ fields.s }}', items: '{{ body.items }}', id: '{{ item.no }}' }");
+    let noless = sink("{ path: '/received?s={{ fields.s }}', items: '{{ body.items }}', id: '{{ item.nummer }}' }");
+    let op = create(json!({ "s": "a" }));
+    world.delivered(&*one, &op).await;
+    let mut told = Vec::new();
+    for (sink, fault) in [
+        (&one, Some(Fault::ServerError)),
+        (&one, Some(Fault::TooManyRequests { after: 3 })),
+        (&one, Some(Fault::Garbage)),
+        (&list, Some(Fault::Garbage)),
+        (&wrong, None),
+        (&noless, None),
+    ] {
+        fault.into_iter().for_each(|fault| world.served.faults.next(fault, 1));
+        let outcome = world.asked(&**sink, &op, world.clock.now()).await.unwrap_err();
+        told.push(format!("{}: {}", outcome.name(), outcome.why().unwrap_or_default()));
+    }
+    insta::assert_snapshot!(told.join("\n").replace('\u{fffd}', "?"), @r#"
+    retry: HTTP 500: internal server error
+    retry: HTTP 429: too many requests
+    retry: the answer is neither a record nor a list of them: HTTP 200: <html><body>? proxy status: fine
+    retry: `items`: body.items is missing in `body.items`: HTTP 200: <html><body>? proxy status: fine
+    reject: HTTP 400: {"error":"no webhook-id"}
+    reject: `find.id`: item.nummer is missing in `item.nummer`: HTTP 200: {"items":[{"no":"1"}]}
     "#);
 }
 

@@ -133,11 +133,56 @@ async fn each_fault_has_its_outcome() {
     fault(Fault::Garbage);
     assert_eq!(world.outcome(&*sink, &say("x")).await.name(), "unknown");
     assert!(!world.call(&*sink, &say("x")).unwrap().idempotent);
-    assert_eq!(sink.on_doubt(Verb::Create), OnDoubt::Hold);
+    assert_eq!(sink.on_doubt(Verb::Create), OnDoubt::Find);
     let update = Op::new(Verb::Update, json!({ "text": "y" })).linked("C0123456789:1795230245.000001");
     assert!(world.call(&*sink, &update).unwrap().idempotent);
     fault(Fault::Garbage);
     assert_eq!(world.outcome(&*sink, &update).await.name(), "retry");
+}
+
+#[tokio::test]
+async fn a_message_whose_answer_was_lost_is_found_by_its_metadata() {
+    let (world, sink) = world().await;
+    let since = world.clock.now();
+    let thread = leaked(world.delivered(&*sink, &say("thread").webhook_id("msg_0")).await);
+    let reply = Op::new(Verb::Reply, json!({ "text": "reply" })).linked(thread).webhook_id("msg_2");
+    let own = json!({ "text": "x", "metadata": { "event_type": "mine", "event_payload": { "n": 1 } } });
+    for (op, id) in [(say("x").webhook_id("msg_1"), "2"), (reply, "3")] {
+        assert_eq!(world.asked(&*sink, &op, since).await, Ok(vec![]));
+        world.served.faults.next(Fault::ResetAfter, 1);
+        assert!(in_doubt(&world.try_it(&*sink, &op).await));
+        assert_eq!(world.asked(&*sink, &op, since).await, Ok(vec![format!("C0123456789:1795230245.00000{id}")]));
+    }
+    let with_own = Op::new(Verb::Create, own).webhook_id("msg_3");
+    world.delivered(&*sink, &with_own).await;
+    assert_eq!(world.asked(&*sink, &with_own, since).await.unwrap().len(), 1);
+    let state = world.served.state().await;
+    let metadata = &state["messages"][3]["message"]["metadata"];
+    assert_eq!(*metadata, json!({ "event_type": "mine", "event_payload": { "n": 1, "dari": "msg_3" } }));
+    let gone = Op::new(Verb::Reply, json!({ "text": "x" })).linked("C0123456789:1.000009");
+    assert_eq!(world.asked(&*sink, &gone, since).await, Ok(vec![]), "no thread, no answer in it");
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_read_says_nothing_and_stops_nothing() {
+    let world = World::of(&MANIFEST).await;
+    let since = world.clock.now();
+    let told = async |token: &str, fault: Option<Fault>| {
+        let account = ACCOUNT.replace("xoxb-sandbox", token);
+        let sink = world.sink(&account, "{ slack: { account: team, channel: C0123456789 } }");
+        world.served.faults.clear();
+        fault.into_iter().for_each(|fault| world.served.faults.next(fault, 1));
+        let outcome = world.asked(&*sink, &say("x"), since).await.unwrap_err();
+        format!("{}: {}", outcome.name(), outcome.why().unwrap_or_default())
+    };
+    insta::assert_snapshot!(told(sandbox::POSTING_TOKEN, None).await, @"reject: the channel's history cannot be read (missing_scope): the bot needs the scope channels:history, or groups:history for a private channel, and must be a member");
+    insta::assert_snapshot!(told("xoxb-other", None).await, @"suspend: invalid_auth");
+    insta::assert_snapshot!(told(sandbox::BOT_TOKEN, Some(Fault::TooManyRequests { after: 9 })).await, @"retry: HTTP 429: too many requests");
+    insta::assert_snapshot!(told(sandbox::BOT_TOKEN, Some(Fault::ServerError)).await, @"retry: HTTP 500: internal server error");
+    assert!(told(sandbox::BOT_TOKEN, Some(Fault::Garbage)).await.starts_with("retry: "));
+    let hook = world.sink("{}", &format!("{{ slack: {{ webhook_url: 'URL{}' }} }}", sandbox::WEBHOOK));
+    assert!(world.question(&*hook, &say("x"), since).is_none());
+    assert_eq!(hook.on_doubt(Verb::Create), OnDoubt::Hold);
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use dari::clock::Clock;
 use dari::connectors::client::{Client, SendError};
 use dari::connectors::sandbox::{self, Served};
-use dari::connectors::{Answer, Call, Manifest, Operation, Request, Sink};
+use dari::connectors::{Answer, Ask, Call, Manifest, Operation, Request, Sink};
 use dari::outcome::{Outcome, Verb};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 pub struct World {
@@ -39,6 +39,17 @@ pub struct Op {
 impl Op {
     pub fn new(verb: Verb, fields: Value) -> Self {
         Self { verb, fields, remote_id: None, request: None, webhook_id: "dlv_1" }
+    }
+
+    pub fn operation<'a>(
+        &'a self,
+        fields: &'a Map<String, Value>,
+        request: Option<&'a Request>,
+        now: Timestamp,
+    ) -> Operation<'a> {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let (verb, remote_id, webhook_id) = (self.verb, self.remote_id, self.webhook_id);
+        Operation { verb, fields, remote_id, request, webhook_id, traceparent, now }
     }
 
     pub fn linked(mut self, id: &'static str) -> Self {
@@ -94,17 +105,26 @@ impl World {
     pub fn call(&self, sink: &dyn Sink, op: &Op) -> Result<Call, String> {
         let empty = Map::new();
         let request = op.request.as_ref().map(|(method, path)| Request { method: method.clone(), path: path.clone() });
-        let mut call = sink.prepare(&Operation {
-            verb: op.verb,
-            fields: op.fields.as_object().unwrap_or(&empty),
-            remote_id: op.remote_id,
-            request: request.as_ref(),
-            webhook_id: op.webhook_id,
-            now: self.clock.now(),
-        })?;
+        let fields = op.fields.as_object().unwrap_or(&empty);
+        let mut call = sink.prepare(&op.operation(fields, request.as_ref(), self.clock.now()))?;
         // Faults that never answer are waited for.
         call.timeout = Duration::from_millis(300);
         Ok(call)
+    }
+
+    /// The call that asks whether an operation took effect.
+    pub fn question(&self, sink: &dyn Sink, op: &Op, since: Timestamp) -> Option<Result<Call, String>> {
+        let fields = op.fields.as_object().cloned().unwrap_or_default();
+        sink.ask(&Ask::Doubt { operation: &op.operation(&fields, None, self.clock.now()), since })
+    }
+
+    /// What the vendor says to it.
+    pub async fn asked(&self, sink: &dyn Sink, op: &Op, since: Timestamp) -> Result<Vec<String>, Outcome> {
+        let call = self.question(sink, op, since).expect("it can be asked").expect("it can be asked for");
+        let answer = self.client.send(&call).await.unwrap();
+        let fields = op.fields.as_object().cloned().unwrap_or_default();
+        let operation = op.operation(&fields, None, self.clock.now());
+        sink.answered(&Ask::Doubt { operation: &operation, since }, &answer)
     }
 
     pub async fn send(&self, call: &Call) -> Result<Answer, SendError> {

@@ -1,3 +1,4 @@
 //! Each broker against the suite.
 
 mod embedded;
+mod memory;

@@ -131,6 +131,7 @@ async fn p7_what_became_no_event_is_read_newest_first() {
             why: "the signature does not fit".into(),
             peer: "10.0.0.1:1".into(),
             bytes: 7,
+            body: (status == 413).then(|| "too much".to_owned()),
         }));
     }
     for note in ["first", "second"] {

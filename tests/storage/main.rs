@@ -6,6 +6,8 @@ mod common;
 mod database;
 mod journal;
 mod kill;
+#[path = "../model/broker.rs"]
+mod memory;
 mod model;
 mod stores;
 mod suite;

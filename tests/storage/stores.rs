@@ -3,6 +3,7 @@
 mod deliveries;
 mod intents;
 mod keeping;
+mod simulated;
 mod sqlite;
 
 use std::any::Any;
@@ -86,6 +87,7 @@ impl Rig {
             version: case.event.version,
             attempt: 1,
             verb: Verb::Create,
+            since: self.now(),
             expires: self.in_days(35),
             charge: None,
             instead_of: Vec::new(),
@@ -99,7 +101,7 @@ impl Rig {
             link: case.link_key(),
             received: case.event.received,
             version: case.event.version,
-            entry: LedgerEntry { attempt: 1, progress, first_retry: None },
+            entry: LedgerEntry { attempt: 1, progress, first_retry: None, doubt: None },
             expires: self.in_days(35),
             new_link: None,
             refund: None,

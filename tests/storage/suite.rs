@@ -13,7 +13,7 @@ use crate::common::{DEADLINE, event, is_quiet, next};
 pub struct Rig {
     pub broker: Arc<dyn Broker>,
     pub clock: Clock,
-    /// True if the broker knows what waits, and since when the oldest message is there.
+    /// True if the broker itself knows what waits, and since when the oldest message is there.
     pub counts_waiting: bool,
     /// True if two queues have the messages of several publishers in one order.
     pub one_order: bool,
@@ -69,7 +69,10 @@ impl Rig {
         };
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
-            let depth = self.depth(&expected.queue).await;
+            let mut depth = self.depth(&expected.queue).await;
+            if let Some(depth) = depth.as_mut().filter(|_| !self.counts_waiting) {
+                depth.oldest = None;
+            }
             if depth.as_ref() == Some(&expected) {
                 return;
             }

@@ -211,6 +211,39 @@ pub fn look(
     Ok(Look { ready, cursor, next_due })
 }
 
+/// A message as it lies in a queue.
+pub struct Lying {
+    pub id: i64,
+    pub attempt: u32,
+    /// In milliseconds, if it was put in wait.
+    pub due: Option<i64>,
+    pub body: Vec<u8>,
+}
+
+/// The first messages of a queue, those that were put in wait before the fresh ones: at least one if there is any, and
+/// about `bytes` bytes of bodies.
+pub fn first(db: &Connection, queue: i64, most: usize, bytes: usize) -> rusqlite::Result<Vec<Lying>> {
+    let waiting = "SELECT message.id, attempt, due, event FROM message INDEXED BY message_due
+                   JOIN body ON body.id = message.body
+                   WHERE queue = ?1 AND due > 0 ORDER BY due, message.id";
+    let fresh = "SELECT message.id, attempt, NULL, event FROM message JOIN body ON body.id = message.body
+                 WHERE queue = ?1 AND due = 0 ORDER BY message.id";
+    let (mut found, mut size) = (Vec::new(), 0);
+    for sql in [waiting, fresh] {
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query([queue])?;
+        while let Some(row) = rows.next()? {
+            if found.len() == most || size >= bytes {
+                return Ok(found);
+            }
+            let lying = Lying { id: row.get(0)?, attempt: row.get(1)?, due: row.get(2)?, body: row.get(3)? };
+            size += lying.body.len();
+            found.push(lying);
+        }
+    }
+    Ok(found)
+}
+
 /// The highest number in a queue.
 fn last(db: &Connection, queue: i64) -> rusqlite::Result<i64> {
     let sql = "SELECT max(id) FROM message WHERE queue = ?1";

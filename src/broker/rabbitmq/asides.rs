@@ -41,8 +41,8 @@ pub async fn run(shared: Arc<Shared>) {
 async fn look(shared: &Shared) -> Result<()> {
     let connection = shared.consuming.now()?;
     let queues = timely(Queues::new(&connection)).await?;
-    for queue in [shared.names.poison(), shared.names.unrouted()] {
-        let (name, is_poison) = (short(&queue).map_err(failed)?, queue == shared.names.poison());
+    for queue in [shared.names().poison(), shared.names().unrouted()] {
+        let (name, is_poison) = (short(&queue).map_err(failed)?, queue == shared.names().poison());
         for turn in 0..AT_ONCE {
             let got = within(queues.channel.basic_get(name.clone(), BasicGetOptions::default())).await;
             let Some(got) = got.map_err(failed)? else { break };
@@ -53,7 +53,7 @@ async fn look(shared: &Shared) -> Result<()> {
             } else {
                 if turn == 0 {
                     // A queue that is still gone would send it back here.
-                    shared.redeclare().await.map_err(failed)?;
+                    shared.redeclare().await?;
                 }
                 reroute(shared, delivery).await?;
             }
@@ -66,7 +66,7 @@ async fn look(shared: &Shared) -> Result<()> {
 /// Puts a message back into the queue that it was put aside from, one round later.
 async fn again(shared: &Shared, delivery: Delivery) -> Result<()> {
     let from = first_death(&delivery.properties).unwrap_or_default();
-    match (wire::read(&delivery.properties, &delivery.data), shared.names.route_of(&from)) {
+    match (wire::read(&delivery.properties, &delivery.data), shared.names().route_of(&from)) {
         (Ok(Letter { event, stamp }), Some(route)) => {
             let rounds = stamp.rounds + 1;
             tracing::error!(
@@ -95,14 +95,14 @@ async fn reroute(shared: &Shared, delivery: Delivery) -> Result<()> {
         return shared.put_aside(delivery.properties, delivery.data).await;
     };
     let plan = shared.plan();
-    if delivery.exchange.as_str() == shared.names.events() {
+    if delivery.exchange.as_str() == shared.names().events() {
         if !plan.contains_key(JOURNAL) {
             tracing::warn!(event.source, event.id, "no route and no journal takes an event: it is dropped");
             return Ok(());
         }
         // The journal takes every event, so its queue was gone.
         let key = topology::key(&event.source, &event.kind);
-        return shared.publisher.publish(vec![parcel(&shared.names.events(), &key, &event, stamp)?]).await;
+        return shared.publisher.publish(vec![parcel(&shared.names().events(), &key, &event, stamp)?]).await;
     }
     let word = delivery.routing_key.as_str().rsplit('.').next().unwrap_or_default();
     let takes = |name: &&String| plan[*name].due.iter().any(|former| topology::due_word(former) == word);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use lapin::Acker;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -35,6 +36,15 @@ pub struct Want {
     pub stop: bool,
 }
 
+/// What can be wrong with receiving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// The broker does not let it begin.
+    Refused,
+    /// Nothing comes although something is there.
+    Silent,
+}
+
 /// A queue.
 pub struct Line {
     pub name: String,
@@ -46,7 +56,12 @@ pub struct Line {
     pub want: watch::Sender<Want>,
     /// Who receives.
     pub pump: Mutex<Option<JoinHandle<()>>>,
+    /// Tells the one who receives to begin anew.
+    pub anew: Notify,
+    /// Rises with every message.
     tags: AtomicU64,
+    /// Why nothing comes, in words.
+    troubles: Mutex<BTreeMap<Trouble, String>>,
 }
 
 impl Line {
@@ -59,7 +74,9 @@ impl Line {
             over: AtomicBool::new(false),
             want: watch::Sender::new(Want::default()),
             pump: Mutex::default(),
+            anew: Notify::new(),
             tags: AtomicU64::new(1),
+            troubles: Mutex::default(),
         }
     }
 
@@ -70,6 +87,30 @@ impl Line {
     /// A tag that no other message of this queue has had.
     pub fn tag(&self) -> u64 {
         self.tags.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many messages it has had.
+    pub fn count(&self) -> u64 {
+        self.tags.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing comes from it, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
+    }
+
+    /// Begins or ends a trouble.
+    pub fn tell(&self, trouble: Trouble, why: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => _ = troubles.insert(trouble, why),
+            None => _ = troubles.remove(&trouble),
+        }
+    }
+
+    /// When the oldest that is received and not acked was received by the bridge.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.inside().held.values().map(|held| held.message.event.received.at()).min()
     }
 
     /// Takes in what was received.

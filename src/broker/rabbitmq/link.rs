@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::words;
 use crate::broker::{BrokerError, Result};
 
 /// How long a connect may take. Each attempt that is given up leaves a thread behind while its peer says nothing.
@@ -38,28 +39,37 @@ pub struct Address {
 }
 
 /// What is done on a new connection before others may use it.
-pub type Setup = Box<dyn Fn(Arc<Connection>) -> BoxFuture<'static, std::result::Result<(), String>> + Send + Sync>;
+pub type Setup = Box<dyn Fn(Arc<Connection>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 #[derive(Clone)]
 enum State {
     Up(Arc<Connection>),
-    Down(String),
+    /// It is connected, and not everything is there yet.
+    Building,
+    /// Why, and after how many attempts.
+    Down(BrokerError, usize),
 }
+
+/// How long everything that is done on a new connection takes at most.
+const BUILDING: Duration = Duration::from_mins(2);
 
 /// A connection that is kept up.
 #[derive(Clone)]
 pub struct Link {
     state: watch::Receiver<State>,
+    urls: usize,
     stop: CancellationToken,
 }
 
 impl Link {
     /// Connects, and keeps connecting until `stop`.
     pub fn start(role: &'static str, address: Arc<Address>, setup: Setup, stop: CancellationToken) -> Self {
-        let (sender, state) = watch::channel(State::Down("not connected yet".to_owned()));
+        let not_yet = BrokerError::Unavailable("not connected yet".to_owned());
+        let (sender, state) = watch::channel(State::Down(not_yet, 0));
+        let urls = address.urls.len();
         let keeper = Keeper { role, address, setup, state: sender, stop: stop.clone() };
         tokio::spawn(keeper.run());
-        Self { state, stop }
+        Self { state, urls, stop }
     }
 
     /// The connection, if it is up now.
@@ -69,7 +79,41 @@ impl Link {
         }
         match &*self.state.borrow() {
             State::Up(connection) => Ok(Arc::clone(connection)),
-            State::Down(why) => Err(BrokerError::Unavailable(why.clone())),
+            State::Building => Err(BrokerError::Unavailable("its queues are being looked after".to_owned())),
+            State::Down(why, _) => Err(why.clone()),
+        }
+    }
+
+    /// The connection if it comes up at the first attempt: waits until every URL was tried once, at most so long while
+    /// none of them is connected.
+    pub async fn first(&self, patience: Duration) -> Result<Arc<Connection>> {
+        let mut state = self.state.clone();
+        let decided = |state: &State| match state {
+            State::Up(_) => true,
+            State::Building => false,
+            State::Down(_, attempts) => *attempts >= self.urls,
+        };
+        let connected = |state: &State| decided(state) || matches!(state, State::Building);
+        tokio::select! {
+            _ = tokio::time::timeout(patience, state.wait_for(connected)) => {}
+            () = self.stop.cancelled() => return self.now(),
+        }
+        if matches!(*self.state.borrow(), State::Building) {
+            _ = tokio::time::timeout(BUILDING, state.wait_for(decided)).await;
+        }
+        self.now()
+    }
+
+    /// Waits until it has ended, once it is told to.
+    pub async fn ended(&self) {
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
+    }
+
+    /// Gives the connection up for another one.
+    pub fn renew(&self) {
+        if let Ok(connection) = self.now() {
+            tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
         }
     }
 
@@ -110,15 +154,17 @@ impl Keeper {
                     self.state.send_replace(State::Up(Arc::clone(&connection)));
                     let why = self.watch(&connection).await;
                     // Users learn of it before it is closed, which may take a while.
-                    self.state.send_replace(State::Down(format!("the connection was lost: {why}")));
+                    let lost = BrokerError::Unavailable(format!("the connection was lost: {why}"));
+                    self.state.send_replace(State::Down(lost, turn + 1));
                     tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
                     if self.stop.is_cancelled() {
                         return;
                     }
                     why
                 }
-                Err(why) => {
-                    self.state.send_replace(State::Down(why.clone()));
+                Err(error) => {
+                    let why = error.to_string();
+                    self.state.send_replace(State::Down(error, turn + 1));
                     why
                 }
             };
@@ -135,12 +181,17 @@ impl Keeper {
         }
     }
 
-    async fn build(&self, url: &SecretString) -> std::result::Result<Arc<Connection>, String> {
+    async fn build(&self, url: &SecretString) -> Result<Arc<Connection>> {
         let connect = connect(url, &self.address, self.role);
-        let connection = tokio::time::timeout(CONNECT, connect)
-            .await
-            .map_err(|_| format!("nothing answered within {} s", CONNECT.as_secs()))??;
+        let connection = match tokio::time::timeout(CONNECT, connect).await {
+            Ok(connected) => connected.map_err(BrokerError::Unavailable)?,
+            Err(_) => {
+                let why = format!("nothing answered within {} s", CONNECT.as_secs());
+                return Err(BrokerError::Unavailable(why));
+            }
+        };
         let connection = Arc::new(connection);
+        self.state.send_replace(State::Building);
         if let Err(why) = (self.setup)(Arc::clone(&connection)).await {
             tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });
             return Err(why);
@@ -168,7 +219,11 @@ impl Keeper {
     }
 }
 
-async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
+/// Connects once, for as long as that takes: `role` is what RabbitMQ's lists call the connection.
+///
+/// # Errors
+/// Why not, in words without the password.
+pub async fn connect(url: &SecretString, address: &Address, role: &str) -> std::result::Result<Connection, String> {
     // Without the parser's words: they may quote the password.
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| "the URL is not an AMQP one".to_owned())?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
@@ -178,8 +233,9 @@ async fn connect(url: &SecretString, address: &Address, role: &str) -> std::resu
         .map(|(pem, key)| OwnedIdentity::PKCS8 { pem: pem.clone(), key: key.expose_secret().as_bytes().to_vec() });
     let tls = OwnedTLSConfig { identity, cert_chain: address.ca.clone() };
     let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+    let secured = matches!(uri.scheme, AMQPScheme::AMQPS);
     let properties = ConnectionProperties::default().with_connection_name(format!("dari {role}").as_str().into());
     let runtime = lapin::runtime::default_runtime().map_err(|e| e.to_string())?;
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime).await;
-    connected.map_err(|e| format!("{place}: {e}"))
+    connected.map_err(|e| format!("{place}: {}", words::refused(&e.to_string(), secured, address)))
 }

@@ -14,7 +14,8 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, B
 use lapin::types::FieldTable;
 use tokio::sync::watch;
 
-use super::line::{Held, Line, Want};
+use super::line::{Held, Line, Trouble, Want};
+use super::register::Register;
 use super::wire::{self, Letter, Stamp, short};
 use super::{Shared, topology};
 use crate::broker::Message;
@@ -37,8 +38,10 @@ enum End {
     Stopped,
     /// Nobody consumed for long.
     Parked,
-    /// The channel is gone.
+    /// The channel is gone, or of no use.
     Lost(String),
+    /// The broker says that the queue is no more.
+    Cancelled,
 }
 
 /// Receives until the line's [`Want`] says stop.
@@ -48,6 +51,9 @@ pub async fn run(shared: Arc<Shared>, line: Arc<Line>) {
     loop {
         // It ends when the line does, which this task keeps.
         if want.wait_for(|want| want.stop || !want.parked).await.is_err() || want.borrow().stop {
+            return;
+        }
+        if !may_receive(&shared, &line, &mut want).await {
             return;
         }
         let why = match Session::open(&shared, &line, &mut want).await {
@@ -64,8 +70,15 @@ pub async fn run(shared: Arc<Shared>, line: Arc<Line>) {
                     _ = within(session.channel.close(200, "".into())).await;
                     why
                 }
+                End::Cancelled => {
+                    _ = within(session.channel.close(200, "".into())).await;
+                    missed(&shared, &line).await
+                }
             },
-            Err(why) => why,
+            Err(why) => {
+                line.tell(Trouble::Refused, Some(format!("nothing can be received: {why}")));
+                why
+            }
         };
         // The broker has them again.
         line.take_all();
@@ -76,6 +89,29 @@ pub async fn run(shared: Arc<Shared>, line: Arc<Line>) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Waits while the queue is being filled again; false if the line ended meanwhile.
+async fn may_receive(shared: &Shared, line: &Line, want: &mut watch::Receiver<Want>) -> bool {
+    let mut plan = shared.register.watch();
+    tokio::select! {
+        free = plan.wait_for(|plan| !Register::is_held(plan, &line.name)) => free.is_ok(),
+        _ = want.wait_for(|want| want.stop) => false,
+    }
+}
+
+/// The broker has ended the receiving by itself, as it does with a queue that is deleted: even if there is one of its
+/// name by now, that has not what was in it.
+async fn missed(shared: &Shared, line: &Line) -> String {
+    if line.is_over() || !shared.plan().contains_key(&line.name) {
+        return "the queue is removed".to_owned();
+    }
+    let noted = shared.register.miss(std::slice::from_ref(&line.name)).await;
+    let made = match noted {
+        Ok(()) => shared.redeclare().await,
+        failed => failed,
+    };
+    made.err().map_or_else(|| "the queue had gone".to_owned(), |error| error.to_string())
 }
 
 /// One channel.
@@ -101,14 +137,13 @@ impl<'a> Session<'a> {
             Ok((channel, stream))
         };
         match within(open).await {
-            Ok((channel, stream)) => Ok(Self { shared, line, channel, stream, prefetch }),
+            Ok((channel, stream)) => {
+                line.tell(Trouble::Refused, None);
+                Ok(Self { shared, line, channel, stream, prefetch })
+            }
             Err(Failed::Said(e)) if topology::code(&e) == Some(404) && !line.is_over() => {
-                tracing::error!(
-                    queue = line.name,
-                    "the queue is gone from the broker, with all that was in it: it is made anew"
-                );
-                shared.redeclare().await?;
-                Err("the queue was gone".to_owned())
+                shared.redeclare().await.map_err(|e| e.to_string())?;
+                Err("the queue had gone".to_owned())
             }
             Err(e) => Err(e.to_string()),
         }
@@ -121,8 +156,10 @@ impl<'a> Session<'a> {
                 delivery = self.stream.next() => match delivery {
                     Some(Ok(delivery)) => self.take(delivery).await,
                     Some(Err(e)) => return End::Lost(e.to_string()),
-                    None => return End::Lost("the broker ended it".to_owned()),
+                    None if self.is_connected() => return End::Cancelled,
+                    None => return End::Lost("the connection ended".to_owned()),
                 },
+                () = self.line.anew.notified() => return End::Lost("nothing came although something is there".to_owned()),
                 changed = want.changed() => {
                     let now = *want.borrow_and_update();
                     if changed.is_err() || now.stop {
@@ -141,6 +178,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn is_connected(&self) -> bool {
+        self.channel.status().connected() && self.shared.consuming.now().is_ok()
+    }
+
     /// Puts a message into the line; back into wait if its time has not come.
     async fn take(&self, delivery: Delivery) {
         let Delivery { properties, data, acker, .. } = delivery;
@@ -156,7 +197,7 @@ impl<'a> Session<'a> {
             }
         };
         let Letter { event, stamp } = letter;
-        if stamp.due.is_some_and(|due| due > self.shared.clock.now()) {
+        if stamp.due.is_some_and(|due| due > self.shared.register.clock.now()) {
             match self.shared.send(&self.line.name, &event, stamp).await {
                 Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
                 // Unacked it comes again with the next channel.
@@ -223,7 +264,7 @@ impl<'a> Session<'a> {
 
 async fn subscribe(shared: &Shared, line: &Line, channel: &Channel, prefetch: u16) -> lapin::Result<lapin::Consumer> {
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let queue = short(&shared.names.queue(&line.name)).unwrap_or_default();
+    let queue = short(&shared.names().queue(&line.name)).unwrap_or_default();
     channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
 

@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use serde::{Deserialize, Serialize};
 
 use super::wire::short;
-use crate::broker::{Binding, JOURNAL};
+use crate::broker::lost::Span;
+use crate::broker::{Binding, BrokerError, JOURNAL};
 
 /// Levels of the waiting ladder, of 2^0 to 2^16 seconds: 36 hours in all.
 const LEVELS: u32 = 17;
@@ -34,6 +36,15 @@ pub struct Bound {
     pub events: BTreeSet<String>,
     /// Queue names under which messages may come back to it: its own, and its former ones.
     pub due: BTreeSet<String>,
+    /// What came to it, and when.
+    #[serde(default)]
+    pub spans: Vec<Span>,
+    /// It has been at the broker.
+    #[serde(default)]
+    pub made: bool,
+    /// When it was noticed that it had gone; `None`: nothing is missing from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Timestamp>,
 }
 
 /// Every queue that there is, by the name of its route, orphans included.
@@ -133,9 +144,8 @@ fn words(doing: &str) -> impl Fn(lapin::Error) -> String + '_ {
 }
 
 /// Declares everything, binds, and, if a queue is new, waits until it is safe.
-pub async fn declare(connection: &Connection, names: &Names, owner: &str, plan: &Plan) -> Result<()> {
+pub async fn declare(connection: &Connection, names: &Names, plan: &Plan) -> Result<()> {
     let all = async {
-        own(connection, names, owner).await?;
         let channel = connection.create_channel().await.map_err(words("a channel"))?;
         exchanges(&channel, names).await?;
         let mut queues = Queues { connection, channel, new: false };
@@ -152,17 +162,45 @@ pub async fn declare(connection: &Connection, names: &Names, owner: &str, plan: 
     Ok(())
 }
 
+/// The queues that have been there and have gone. Where a queue has gone that messages of all routes wait in or are put
+/// aside in, these are all of them.
+pub async fn gone(connection: &Connection, names: &Names, plan: &Plan) -> Result<Vec<String>> {
+    let look = async {
+        let made: Vec<&String> = plan.iter().filter(|(_, bound)| bound.made).map(|(name, _)| name).collect();
+        let mut queues = Queues::new(connection).await?;
+        let shared = (0..LEVELS).map(|level| names.wait(level)).chain([names.unrouted(), names.poison()]);
+        let mut all = false;
+        for queue in shared.filter(|_| !made.is_empty()) {
+            all |= queues.ready(&queue).await?.is_none();
+        }
+        let mut gone = Vec::new();
+        for name in made {
+            if queues.ready(&names.queue(name)).await?.is_none() || (all && name != JOURNAL) {
+                gone.push(name.clone());
+            }
+        }
+        _ = queues.channel.close(200, "".into()).await;
+        Ok(gone)
+    };
+    tokio::time::timeout(PATIENCE, look).await.map_err(|_| "looking for the queues took too long".to_owned())?
+}
+
 /// Refuses to go on if these names are another store's: two bridges would take each other's messages. An exchange whose
 /// arguments name the store: who declares it with others is refused by the broker.
-async fn own(connection: &Connection, names: &Names, owner: &str) -> Result<()> {
-    let channel = connection.create_channel().await.map_err(words("a channel"))?;
-    let mark = table([("alternate-exchange", text(&format!("{}.{owner}", names.owner())))]);
-    match exchange(&channel, &names.owner(), ExchangeKind::Fanout, mark).await {
-        Err(e) if code(&e) == Some(406) => Err(format!(
+pub async fn own(connection: &Connection, names: &Names, owner: &str) -> std::result::Result<(), BrokerError> {
+    let claim = async {
+        let channel = connection.create_channel().await?;
+        let mark = table([("alternate-exchange", text(&format!("{}.{owner}", names.owner())))]);
+        exchange(&channel, &names.owner(), ExchangeKind::Fanout, mark).await?;
+        channel.close(200, "".into()).await
+    };
+    match tokio::time::timeout(PATIENCE, claim).await {
+        Ok(Err(e)) if code(&e) == Some(406) => Err(BrokerError::Refused(format!(
             "the names `{}.…` belong to a bridge with another store; give this one another `prefix`",
             names.0
-        )),
-        other => other.map_err(words("an exchange")),
+        ))),
+        Ok(other) => other.map_err(|e| BrokerError::Unavailable(format!("an exchange: {e}"))),
+        Err(_) => Err(BrokerError::Unavailable("it does not answer".to_owned())),
     }
 }
 

@@ -5,6 +5,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use serde_json::Value;
 
+use crate::event::trace::TRACEPARENT;
 use crate::event::{Event, Payload};
 
 /// The version of what the `dari-` headers mean.
@@ -55,6 +56,7 @@ pub fn properties(event: &Event, stamp: Stamp) -> Result<BasicProperties, String
     if let Some(subject) = &event.subject {
         put("cloudEvents:subject", text(subject));
     }
+    put(TRACEPARENT, text(&event.traceparent()));
     let head = Event { data: Payload::from_value(&Value::Null), ..event.clone() };
     let head = serde_json::to_string(&head).map_err(|e| format!("an event cannot be written: {e}"))?;
     put(HEAD, text(&head));

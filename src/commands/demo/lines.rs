@@ -127,7 +127,8 @@ impl Progress {
                 inner.routes.entry(delivery.1).or_default().skipped += 1;
                 (QUIET, format!("skipped: {why}"))
             }
-            Step::Matched { .. } | Step::Operator { .. } => return None,
+            Step::Asked { what, message, cached, .. } if !cached => (QUIET, format!("asked {what}: {message}")),
+            Step::Asked { .. } | Step::Matched { .. } | Step::Operator { .. } => return None,
         };
         let (source, id) = entry.event.split_once('/')?;
         Some(line(entry.at, (source, id), route, style, &text))

@@ -41,7 +41,7 @@ impl Stage {
         for source in &mut config.sources {
             if let Some(served) = source.account.as_ref().and_then(|name| stage.accounts.get(name)) {
                 replace(&mut source.node, source.manifest, &served.url);
-            } else if source.polls() && source.enabled {
+            } else if !source.is_hook() && source.enabled {
                 return Err(none("source", &source.name, source.manifest));
             }
         }

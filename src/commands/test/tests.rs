@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::config::{CaseConfig, Leaves, Listen, RetryConfig, SinkConfig, SourceConfig, WithoutLink};
+use crate::config::{CaseConfig, Leaves, Listen, Priority, RetryConfig, SinkConfig, SourceConfig, WithoutLink};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
 use crate::event::{NewEvent, Payload};
@@ -109,8 +109,11 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         reads: Vec::new(),
         leaves: Leaves::Keep,
         cases: vec![case],
+        matching: None,
+        lookups: Vec::new(),
         on_doubt: None,
         retry: RetryConfig::default(),
+        priority: Priority::default(),
         was: None,
         enabled: true,
     };
@@ -176,7 +179,7 @@ fn report(tests: &[Value]) -> Report {
     let sinks: BTreeMap<String, Arc<dyn Sink>> = [("crm".to_owned(), Arc::new(Crm) as Arc<dyn Sink>)].into();
     let hooks: BTreeMap<String, Arc<dyn Hook>> = [("form".to_owned(), Arc::new(Form) as Arc<dyn Hook>)].into();
     let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, clock: &clock })
+    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, lookups: &BTreeMap::new(), clock: &clock })
 }
 
 #[test]

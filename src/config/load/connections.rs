@@ -9,7 +9,7 @@ use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
 use crate::config::suggest::{did_you_mean, shown};
 use crate::connectors::{Limits, Manifest, SinkKind, SourceKind, SourceRole};
-use crate::settings::{Fault, Key, Node, NodeValue, Settings};
+use crate::settings::{Fault, Field, Key, Kind, Node, NodeValue, Settings};
 
 /// The vendor of each account, so that references can be checked before the accounts are; empty if it is unknown.
 pub(super) fn vendors(root: &Node, manifests: &[&'static Manifest]) -> BTreeMap<String, &'static str> {
@@ -33,12 +33,17 @@ impl Loader<'_> {
         let entries = sinks.map(Node::entries).unwrap_or_default();
         let all = sources.map(Node::entries).unwrap_or_default().iter();
         let was = |node: &Node| Some(node.entries().first()?.1.get("was")?.text()?.to_owned());
+        let lookups = routes.map(Node::entries).unwrap_or_default().iter().flat_map(|(_, route)| {
+            let lookups = route.get("lookup").map(Node::entries).unwrap_or_default();
+            lookups.iter().map(|(key, _)| format!("lookup.{}", key.name))
+        });
         let former = all.filter_map(|(key, node)| Some((was(node)?, key.name.clone())));
         Known {
             sources: names(sources),
             former: former.collect(),
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
+            answering: names(sinks).into_iter().chain(lookups).collect(),
             routes: names(routes),
             owners: links::owners(routes),
             tables: Vec::new(),
@@ -132,7 +137,7 @@ impl Loader<'_> {
         let common = Settings::new(&node, fields::SOURCE);
         let (was, enabled) = (common.text("was").map(str::to_owned), common.flag("enabled"));
         let account = node.get("account").and_then(Node::text).map(str::to_owned);
-        let node = without(node, &[fields::SOURCE], kind.fields);
+        let node = self.placed(without(node, &[fields::SOURCE], kind.fields), kind.fields);
         let source =
             SourceConfig { name: key.name.clone(), spot: key.spot, kind, manifest, node, account, was, enabled };
         let account = source.account.as_deref().map(|name| accounts.get(name));
@@ -148,6 +153,19 @@ impl Loader<'_> {
             }
         }
         Some(source)
+    }
+
+    /// The paths among the values start at the config's folder.
+    fn placed(&self, mut node: Node, fields: &[Field]) -> Node {
+        if let NodeValue::Map(entries) = &mut node.value {
+            let is_path = |name: &str| fields.iter().any(|f| f.name == name && matches!(f.kind, Kind::Path));
+            for (_, value) in entries.iter_mut().filter(|(key, _)| is_path(&key.name)) {
+                if let NodeValue::Text(path) = &mut value.value {
+                    *path = self.dir.join(&*path).display().to_string();
+                }
+            }
+        }
+        node
     }
 
     pub(super) fn sinks(&mut self, section: Option<Node>, accounts: &Accounts) -> Vec<SinkConfig> {

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::links::{Deed, Linked};
-use super::{Known, Loader};
+use super::lookups::Places;
+use super::{Known, Loader, take};
 use crate::broker::matches;
 use crate::config::fields;
 use crate::config::model::{
-    Action, CaseConfig, Leaves, OtherLink, RequestConfig, RetryConfig, RouteConfig, WithoutLink,
+    Action, CaseConfig, Leaves, OtherLink, Priority, RequestConfig, RetryConfig, RouteConfig, WithoutLink,
 };
 use crate::config::names::is_type_pattern;
 use crate::config::suggest::did_you_mean;
 use crate::connectors::{OnDoubt, SinkKind};
 use crate::outcome::Verb;
 use crate::settings::{Fault, Key, Node, NodeValue, Settings, Spot};
-use crate::template::mapping::{BEFORE_LINK, Mapping, NAMES};
+use crate::template::mapping::{Mapping, NAMES, OF_EVENT};
 use crate::template::{CompileError, Expression, Template, template_spot};
 
 impl Action {
@@ -48,8 +49,10 @@ struct Target<'a> {
     kind: Option<&'static SinkKind>,
     /// What becomes there of a subject that no longer passes.
     leaves: Leaves,
-    /// What its templates may name.
+    /// The tables and routes that its templates may name.
     known: &'a Known,
+    /// The lookups that they may name.
+    lookups: &'a [String],
 }
 
 impl Target<'_> {
@@ -67,18 +70,21 @@ impl Target<'_> {
 }
 
 impl Loader<'_> {
-    pub(super) fn routes(&mut self, section: Option<Node>, known: &Known) -> Vec<RouteConfig> {
+    pub(super) fn routes(&mut self, section: Option<Node>, known: &Known, places: Places<'_>) -> Vec<RouteConfig> {
         let entries = self.named(section, "routes");
         let names: Vec<&str> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
         let former = entries.iter().filter_map(|(key, node)| node.get("was").map(|was| (key.name.as_str(), was)));
         self.former(&names, former);
-        let routes = entries.into_iter().filter_map(|(key, node)| self.route(key, node, known)).collect();
+        let routes = entries.into_iter().filter_map(|(key, node)| self.route(key, node, known, places)).collect();
         self.check_links();
         routes
     }
 
-    fn route(&mut self, key: Key, mut node: Node, known: &Known) -> Option<RouteConfig> {
+    fn route(&mut self, key: Key, mut node: Node, known: &Known, places: Places<'_>) -> Option<RouteConfig> {
         let before = self.count();
+        // Their keys are their connectors'.
+        let lookups = take(&mut node, "lookup");
+        let names = super::names(lookups.as_ref());
         self.checker.object(&mut node, &[fields::ROUTE], &format!("route `{}`", key.name));
         if !matches!(node.value, NodeValue::Map(_)) {
             return None;
@@ -92,14 +98,18 @@ impl Loader<'_> {
         }
         let link = self.link(&key.name, &route, known);
         let leaves = self.leaves(&route, kind);
-        let cases = self.cases(&key, &route, Target { name: to, kind, leaves, known }, &link);
+        let target = Target { name: to, kind, leaves, known, lookups: &names };
+        let cases = self.cases(&key, &route, target, &link);
+        let matching = self.matching(&route, &cases, target);
+        let lookups = lookups.map(|node| self.lookups(node, known, places)).unwrap_or_default();
         let when = self.when(route.get("when"), known);
         let record_key = route.get("key").and_then(|node| {
             let key = node.text().and_then(|text| Template::compile(text).ok())?;
-            self.names(node, key.check_names(BEFORE_LINK), &key.tables(), known);
+            self.names(node, key.check_names(OF_EVENT), &key.tables(), known);
             Some(key)
         });
         let types = self.types(route.get("types"));
+        let on_doubt = self.on_doubt(&route, to);
         let retry = self.retry(&route);
         if self.count() > before {
             return None;
@@ -121,8 +131,11 @@ impl Loader<'_> {
             link,
             leaves,
             cases,
-            on_doubt: route.text("on_doubt").map(|word| if word == "hold" { OnDoubt::Hold } else { OnDoubt::Retry }),
+            matching,
+            lookups,
+            on_doubt,
             retry,
+            priority: if route.text("priority") == Some("high") { Priority::High } else { Priority::Normal },
             was: route.text("was").map(str::to_owned),
             enabled: route.flag("enabled"),
         })
@@ -237,12 +250,7 @@ impl Loader<'_> {
         let empty = Node { spot, value: NodeValue::Map(Vec::new()) };
         let when = if is_case { self.when(settings.get("when"), to.known) } else { None };
         let map = Mapping::compile(settings.get("map").unwrap_or(&empty)).ok()?;
-        for (name, spot) in map.tables() {
-            self.table(name, *spot, to.known);
-        }
-        for (name, spot) in map.others() {
-            self.other(name.as_deref(), *spot, to.known);
-        }
+        self.mapped(&map, to.known, to.lookups);
         Some(CaseConfig { types, when, action, without_link, map, request })
     }
 
@@ -300,7 +308,7 @@ impl Loader<'_> {
         let by_verb = node.entries().iter().any(|(key, _)| fields::CALLS.iter().any(|field| field.name == key.name));
         for verb in verbs {
             let call = if by_verb { node.get(verb.name()) } else { Some(node) };
-            match call.and_then(|call| self.call(call, to.known)) {
+            match call.and_then(|call| self.call(call, to)) {
                 Some(call) => {
                     calls.insert(verb.name(), call);
                 }
@@ -326,15 +334,18 @@ impl Loader<'_> {
         calls
     }
 
-    fn call(&mut self, node: &Node, known: &Known) -> Option<RequestConfig> {
+    fn call(&mut self, node: &Node, to: Target<'_>) -> Option<RequestConfig> {
         let call = Settings::new(node, fields::CALL);
         let method = call.text("method")?.parse().ok()?;
         let node = call.get("path")?;
         match Template::compile_path(node.text()?) {
             Ok(path) => {
-                self.names(node, path.check_names(NAMES), &path.tables(), known);
+                self.names(node, path.check_names(NAMES), &path.tables(), to.known);
                 for other in path.others() {
-                    self.other(other.name.as_deref(), template_spot(node.spot, other.at), known);
+                    self.other(other.name.as_deref(), template_spot(node.spot, other.at), to.known);
+                }
+                for (name, at) in path.lookups() {
+                    self.looked_up(&name, template_spot(node.spot, at), to.lookups);
                 }
                 Some(RequestConfig { method, path })
             }
@@ -349,7 +360,7 @@ impl Loader<'_> {
     fn when(&mut self, node: Option<&Node>, known: &Known) -> Option<Expression> {
         let node = node?;
         let when = Expression::compile(node.text()?).ok()?;
-        self.names(node, when.check_names(BEFORE_LINK), when.tables(), known);
+        self.names(node, when.check_names(OF_EVENT), when.tables(), known);
         Some(when)
     }
 
@@ -363,6 +374,49 @@ impl Loader<'_> {
         }
     }
 
+    /// What is wrong with the tables, links and lookups that a mapping names.
+    pub(super) fn mapped(&mut self, map: &Mapping, known: &Known, lookups: &[String]) {
+        for (name, spot) in map.tables() {
+            self.table(name, *spot, known);
+        }
+        for (name, spot) in map.others() {
+            self.other(name.as_deref(), *spot, known);
+        }
+        for (name, spot) in map.lookups() {
+            self.looked_up(name, *spot, lookups);
+        }
+    }
+
+    fn looked_up(&mut self, name: &str, spot: Spot, lookups: &[String]) {
+        if lookups.iter().any(|known| known == name) {
+            return;
+        }
+        let hint = did_you_mean(name, lookups.iter().map(String::as_str));
+        let message = match name {
+            "" => "`lookup` alone is nothing: expected one of the route's lookups, as `lookup.customer`".to_owned(),
+            _ => format!("there is no lookup `{name}` on this route{hint}"),
+        };
+        let fault = Fault::new(spot, message);
+        if !self.checker.inside.contains(&fault) {
+            self.checker.inside.push(fault);
+        }
+    }
+
+    /// A route's `match`.
+    fn matching(&mut self, route: &Settings<'_>, cases: &[CaseConfig], to: Target<'_>) -> Option<Mapping> {
+        let node = route.get("match")?;
+        if !cases.iter().any(|case| matches!(case.action, Action::Upsert | Action::Sync)) && !cases.is_empty() {
+            self.checker.fault(node, "`match` is for `do: upsert` and `do: sync`, which create only what is not there");
+        }
+        if self.built.get(to.name).is_some_and(|sink| !sink.matches()) {
+            let message = format!("`match`: `{}` cannot be asked which records have some values", to.name);
+            self.checker.fault(node, message);
+        }
+        let map = Mapping::compile(node).ok()?;
+        self.mapped(&map, to.known, to.lookups);
+        Some(map)
+    }
+
     fn table(&mut self, name: &str, spot: Spot, known: &Known) {
         if !known.tables.iter().any(|known| known == name) {
             let hint = did_you_mean(name, known.tables.iter().map(String::as_str));
@@ -372,6 +426,22 @@ impl Loader<'_> {
                 self.checker.inside.push(fault);
             }
         }
+    }
+
+    fn on_doubt(&mut self, route: &Settings<'_>, to: &str) -> Option<OnDoubt> {
+        let node = route.get("on_doubt")?;
+        Some(match node.text()? {
+            "hold" => OnDoubt::Hold,
+            "retry" => OnDoubt::Retry,
+            _ => {
+                // A sink that can be asked is, unless its route says otherwise.
+                if self.built.get(to).is_some_and(|sink| sink.on_doubt(Verb::Create) != OnDoubt::Find) {
+                    let message = format!("`on_doubt: find`: `{to}` cannot be asked; expected `hold` or `retry`");
+                    self.checker.fault(node, message);
+                }
+                OnDoubt::Find
+            }
+        })
     }
 
     fn retry(&mut self, route: &Settings<'_>) -> RetryConfig {

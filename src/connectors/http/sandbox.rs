@@ -1,12 +1,14 @@
 //! A receiver that takes everything, remembers by `webhook-id` what came, and counts repetitions.
 //!
 //! It answers any path with `{"result":"OK","no":"<number>"}`, where the number belongs to the `webhook-id`: a
-//! repetition gets the number of the first. Its state: `{ "received": { "<webhook-id>": { "no", "times", "method",
+//! repetition gets the number of the first. `GET /received/<webhook-id>` answers with `{"no"}` of what came under that id,
+//! else 404; `GET /received?<name>=<value>` with `{"items": [{"no"}]}` of what has that value in its body. Its state: `{ "received": { "<webhook-id>": { "no", "times", "method",
 //! "path", "body" } }, "repeats" }`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::State;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -26,7 +28,27 @@ type Shared = Arc<Mutex<Received>>;
 
 /// A fresh receiver.
 pub fn router(_: Clock) -> Router {
-    Router::new().route("/_sandbox/state", get(state)).fallback(receive).with_state(Shared::default())
+    Router::new()
+        .route("/_sandbox/state", get(state))
+        .route("/received", get(search))
+        .route("/received/{id}", get(one))
+        .fallback(receive)
+        .with_state(Shared::default())
+}
+
+async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    let received = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    match received.by_id.get(&id) {
+        Some(entry) => Json(json!({ "no": entry["no"] })).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(json!({ "error": "nothing came under that id" }))).into_response(),
+    }
+}
+
+async fn search(State(shared): State<Shared>, Query(wanted): Query<BTreeMap<String, String>>) -> Json<Value> {
+    let received = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let has = |entry: &&Value| wanted.iter().all(|(name, value)| entry["body"][name].as_str() == Some(value));
+    let items: Vec<Value> = received.by_id.values().filter(has).map(|entry| json!({ "no": entry["no"] })).collect();
+    Json(json!({ "items": items }))
 }
 
 async fn state(State(shared): State<Shared>) -> Json<Value> {

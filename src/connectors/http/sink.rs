@@ -1,49 +1,39 @@
 //! The sink: operation → call, answer → outcome.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::target::Target;
+use super::endpoint::{Endpoint, SEEN, compiled, context, template};
+use super::find::Find;
 use crate::clock::Clock;
-use crate::connectors::call::{TIMEOUT, secret_header};
-use crate::connectors::client::Addresses;
 use crate::connectors::signature::standard::{check_key, standard_signature};
-use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
+use crate::connectors::{Answer, Ask, Build, Call, OnDoubt, Operation, Sink};
+use crate::event::trace::TRACEPARENT;
 use crate::outcome::{Outcome, Scope, Verb};
-use crate::settings::{Fault, Node, Settings, Spot};
-use crate::template::{CompileError, Context, Escape, Expression, Rendered, Tables, Template, Verdict};
+use crate::settings::{Fault, Node};
+use crate::template::{Escape, Expression, Rendered, Template, Verdict};
 
 struct HttpSink {
-    target: Target,
-    headers: HeaderMap,
+    endpoint: Endpoint,
     secrets: Vec<SecretString>,
     accept: Option<Expression>,
     id: Option<Template>,
+    find: Option<Find>,
     idempotent: bool,
-    addresses: Addresses,
-    timeout: Duration,
     clock: Clock,
 }
 
 /// Builds the sink.
 ///
 /// # Errors
-/// Everything that is wrong with URL, headers, auth, secrets, `accept` and `id`.
+/// Everything that is wrong with URL, headers, auth, secrets, `accept`, `id` and `find`.
 pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     let settings = build.settings;
     let mut faults = Vec::new();
-    let target = Target::new(settings.text("url").unwrap_or_default())
-        .map_err(|why| faults.push(Fault::new(settings.spot("url"), why)))
-        .ok();
-    let headers = headers(settings, &mut faults);
+    let endpoint = Endpoint::new(settings, &mut faults);
     let secrets = settings.secrets("secret");
     let spots = settings.get("secret").map(Node::items).unwrap_or_default();
     for (secret, node) in secrets.iter().zip(spots) {
@@ -53,107 +43,45 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
         let accept = Expression::compile(source)?;
         accept.check_names(SEEN).map(|()| (accept.tables().to_vec(), accept))
     };
-    let id = |source: &str| {
-        let id = Template::compile(source)?;
-        id.check_names(SEEN).map(|()| (id.tables(), id))
-    };
     let accept = compiled(settings, "accept", accept, &mut faults);
-    let id = compiled(settings, "id", id, &mut faults);
-    let Some(target) = target.filter(|_| faults.is_empty()) else { return Err(faults) };
+    let id = template(settings, "id", SEEN, &mut faults);
+    let find = settings.object("find", super::FIND).map(|find| Find::new(find, &mut faults));
+    let Some(endpoint) = endpoint.filter(|_| faults.is_empty()) else { return Err(faults) };
     Ok(Box::new(HttpSink {
-        target,
-        headers,
+        endpoint,
         secrets,
         accept,
         id,
+        find: find.flatten(),
         idempotent: settings.flag("idempotent"),
-        addresses: if settings.flag("allow_private") { Addresses::Any } else { Addresses::Public },
-        timeout: settings.duration("timeout").unwrap_or(TIMEOUT),
         clock: build.clock.clone(),
     }))
-}
-
-/// What is compiled, with the tables that it looks values up in: there are none for an answer.
-fn compiled<T>(
-    settings: Settings<'_>,
-    key: &str,
-    compile: impl Fn(&str) -> Result<(Vec<(String, usize)>, T), CompileError>,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    let source = settings.text(key)?;
-    let compiled = compile(source).map_err(|error| error.message).and_then(|(tables, compiled)| {
-        let none = |(name, _): &(String, usize)| {
-            Err(format!("table `{name}`: tables serve routes, not the reading of answers"))
-        };
-        tables.first().map_or(Ok(compiled), none)
-    });
-    compiled.map_err(|why| faults.push(Fault::new(settings.spot(key), why))).ok()
-}
-
-fn headers(settings: Settings<'_>, faults: &mut Vec<Fault>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (key, node) in settings.get("headers").map(Node::entries).unwrap_or_default() {
-        add_header(&mut headers, (&key.name, key.spot), (node.text().unwrap_or_default(), node.spot), faults);
-    }
-    let Some((kind, auth)) = settings.get("auth").and_then(|node| node.entries().first()) else { return headers };
-    let text = |key| auth.get(key).and_then(Node::text).unwrap_or_default();
-    let spot = |key| auth.get(key).unwrap_or(auth).spot;
-    let (name, value) = match kind.name.as_str() {
-        "bearer" => (AUTHORIZATION.as_str(), format!("Bearer {}", auth.text().unwrap_or_default())),
-        "basic" => {
-            let pair = format!("{}:{}", text("user"), text("password"));
-            (AUTHORIZATION.as_str(), format!("Basic {}", STANDARD.encode(pair)))
-        }
-        _ => (text("name"), text("value").to_owned()),
-    };
-    add_header(&mut headers, (name, spot("name")), (&value, spot("value")), faults);
-    headers
-}
-
-fn add_header(headers: &mut HeaderMap, name: (&str, Spot), value: (&str, Spot), faults: &mut Vec<Fault>) {
-    let Ok(header) = name.0.parse::<HeaderName>() else {
-        faults.push(Fault::new(name.1, format!("{:?} is no name of a header", name.0)));
-        return;
-    };
-    if header.as_str().starts_with("webhook-") || [HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&header) {
-        faults.push(Fault::new(name.1, format!("the header `{header}` is set by Dari")));
-        return;
-    }
-    if let Some(secret) = secret_header(value.0) {
-        headers.insert(header, secret);
-    } else {
-        let message = format!("the value of `{header}` has a character that no header may have");
-        faults.push(Fault::new(value.1, message));
-    }
 }
 
 #[async_trait]
 impl Sink for HttpSink {
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let (method, url) = match operation.request {
-            Some(request) => (request.method.clone(), self.target.join(&request.path)?),
-            None => (default_method(operation.verb)?, self.target.url().clone()),
+            Some(request) => (request.method.clone(), self.endpoint.target.join(&request.path)?),
+            None => (default_method(operation.verb)?, self.endpoint.target.url().clone()),
         };
-        let shown = self.target.shown(&url);
         let idempotent = self.idempotent || matches!(method, Method::PUT | Method::DELETE | Method::GET);
         let bodiless = method == Method::GET || method == Method::HEAD;
         if bodiless && !operation.fields.is_empty() {
             return Err(format!("a {method} request has no body: the route's `map` must be empty"));
         }
-        let mut call = Call::new(method, url)
-            .shown_url(shown)
-            .idempotent(idempotent)
-            .remote_id(operation.remote_id.map(str::to_owned))
-            .timeout(self.timeout)
-            .addresses(self.addresses);
+        let mut call =
+            self.endpoint.call(method, url).idempotent(idempotent).remote_id(operation.remote_id.map(str::to_owned));
         let bodiless = bodiless || (operation.verb == Verb::Delete && operation.fields.is_empty());
         if !bodiless {
             call = call.json(&Value::Object(operation.fields.clone()));
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        for (name, value) in &self.headers {
-            call.headers.insert(name, value.clone());
+        if let Ok(traceparent) = HeaderValue::from_str(operation.traceparent) {
+            call.headers.insert(TRACEPARENT, traceparent);
         }
+        // The user's own may say it otherwise.
+        self.endpoint.put_headers(&mut call);
         self.identify(&mut call, operation)?;
         Ok(call)
     }
@@ -161,7 +89,7 @@ impl Sink for HttpSink {
     fn classify(&self, call: &Call, answer: &Answer) -> Outcome {
         let status = answer.status;
         let why = answer.summary();
-        let itself = call.url == *self.target.url();
+        let itself = call.url == *self.endpoint.target.url();
         match status {
             _ if status.is_success() => self.judge(call, answer),
             _ if status.is_redirection() => Outcome::reject(match answer.location() {
@@ -188,8 +116,24 @@ impl Sink for HttpSink {
         }
     }
 
+    fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {
+        let find = self.find.as_ref().filter(|find| find.can_be_asked(question))?;
+        Some(find.ask(&self.endpoint, question))
+    }
+
+    fn answered(&self, _: &Ask<'_>, answer: &Answer) -> Result<Vec<String>, Outcome> {
+        match &self.find {
+            Some(find) => find.answered(answer, self.clock.now()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn matches(&self) -> bool {
+        self.find.as_ref().is_some_and(Find::matches)
+    }
+
     fn on_doubt(&self, _: Verb) -> OnDoubt {
-        OnDoubt::Retry
+        if self.find.is_some() { OnDoubt::Find } else { OnDoubt::Retry }
     }
 }
 
@@ -253,22 +197,4 @@ fn default_method(verb: Verb) -> Result<Method, String> {
         Verb::Delete => Ok(Method::DELETE),
         other => Err(format!("an http sink cannot {}", other.name())),
     }
-}
-
-/// The names in [`context`].
-const SEEN: &[&str] = &["status", "headers", "body"];
-
-/// `status`, `headers` by lower-case name, and `body`: JSON, or else text.
-fn context(answer: &Answer) -> Context {
-    let mut headers = Map::new();
-    for name in answer.headers.keys() {
-        let values: Vec<_> =
-            answer.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        headers.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
-    }
-    let mut context = Context::new(Arc::new(Tables::default()));
-    context.set("status", &Value::from(answer.status.as_u16()));
-    context.set("headers", &Value::Object(headers));
-    context.set("body", &answer.json().unwrap_or_else(|| Value::String(answer.text())));
-    context
 }

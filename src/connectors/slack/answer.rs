@@ -10,7 +10,7 @@ use crate::connectors::{Answer, Call};
 use crate::outcome::{Outcome, Scope};
 
 /// The bot has lost its credentials or rights, or the workspace its room for messages.
-const ACCOUNT: &[&str] = &[
+pub const ACCOUNT: &[&str] = &[
     "invalid_auth",
     "not_authed",
     "account_inactive",
@@ -123,7 +123,7 @@ fn in_doubt(call: &Call, why: String) -> Outcome {
 }
 
 /// The error, with the scope it wants or the places it names.
-fn explained(error: &str, said: &Value) -> String {
+pub fn explained(error: &str, said: &Value) -> String {
     let mut why = error.to_owned();
     if let Some(needed) = said["needed"].as_str() {
         why = format!("{why}: needs {needed}");

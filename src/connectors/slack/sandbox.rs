@@ -1,6 +1,7 @@
-//! A stand-in for Slack: `chat.postMessage`, `chat.update`, `chat.delete`, `auth.test` and one incoming webhook.
+//! A stand-in for Slack: `chat.postMessage`, `chat.update`, `chat.delete`, `conversations.history`,
+//! `conversations.replies`, `auth.test` and one incoming webhook.
 //!
-//! Credentials: bot token [`BOT_TOKEN`]; signing secret [`SIGNING_SECRET`]; incoming webhook at the path [`WEBHOOK`]. The
+//! Credentials: bot token [`BOT_TOKEN`], and [`POSTING_TOKEN`] without the scope channels:history; signing secret [`SIGNING_SECRET`]; incoming webhook at the path [`WEBHOOK`]. The
 //! bot is a member of [`CHANNEL`]; [`ARCHIVED`] is archived, in [`CLOSED`] it is no member, others do not exist. A channel
 //! takes a burst of [`BURST`] messages and then one a second.
 //!
@@ -9,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -23,6 +24,8 @@ use crate::clock::Clock;
 
 /// The bot token it takes.
 pub const BOT_TOKEN: &str = "xoxb-sandbox";
+/// A bot token that may post and not read.
+pub const POSTING_TOKEN: &str = "xoxb-sandbox-posting";
 /// The signing secret of its app.
 pub const SIGNING_SECRET: &str = "sandbox-signing-secret";
 /// The path of its incoming webhook.
@@ -56,7 +59,7 @@ type Shared = Arc<Mutex<Workspace>>;
 pub fn router(clock: Clock) -> Router {
     let workspace = Workspace { clock, messages: Vec::new(), made: 0, refused: 0, buckets: BTreeMap::new() };
     Router::new()
-        .route("/api/{method}", post(web_api))
+        .route("/api/{method}", post(web_api).get(web_api))
         .route("/services/{team}/{service}/{token}", post(webhook))
         .route("/_sandbox/state", get(state))
         .with_state(Arc::new(Mutex::new(workspace)))
@@ -79,11 +82,12 @@ fn error(name: &'static str) -> Refused {
 async fn web_api(
     State(shared): State<Shared>,
     Path(method): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    match workspace.call(&method, &headers, &body) {
+    match workspace.call(&method, &headers, &query, &body) {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
             workspace.refused += 1;
@@ -127,12 +131,20 @@ async fn webhook(
 }
 
 impl Workspace {
-    fn call(&mut self, method: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Refused> {
+    fn call(
+        &mut self,
+        method: &str,
+        headers: &HeaderMap,
+        query: &BTreeMap<String, String>,
+        body: &[u8],
+    ) -> Result<Value, Refused> {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match header(AUTHORIZATION.as_str()).strip_prefix("Bearer ") {
-            None => return Err(error("not_authed")),
-            Some(token) if token != BOT_TOKEN => return Err(error("invalid_auth")),
-            Some(_) => {}
+        let token = header(AUTHORIZATION.as_str()).strip_prefix("Bearer ").ok_or_else(|| error("not_authed"))?;
+        if token != BOT_TOKEN && token != POSTING_TOKEN {
+            return Err(error("invalid_auth"));
+        }
+        if method.starts_with("conversations.") {
+            return if token == BOT_TOKEN { self.read(method, query) } else { Err(error("missing_scope")) };
         }
         if method == "auth.test" {
             return Ok(json!({ "ok": true, "team": "Sandbox", "team_id": "T0SANDBOX", "bot_id": "B0SANDBOX" }));
@@ -148,12 +160,49 @@ impl Workspace {
             CLOSED => return Err(error("not_in_channel")),
             _ => return Err(error("channel_not_found")),
         }
+        check_metadata(&message)?;
         match method {
             "chat.postMessage" => self.post(&channel, message),
             "chat.update" => self.update(&channel, &message),
             "chat.delete" => self.delete(&channel, &message),
             _ => Err(error("unknown_method")),
         }
+    }
+
+    /// A channel's messages, or those of a thread, newest first.
+    fn read(&self, method: &str, query: &BTreeMap<String, String>) -> Result<Value, Refused> {
+        let text = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+        let number = |name: &str| text(name).parse::<f64>().ok();
+        match text("channel") {
+            CHANNEL | ARCHIVED => {}
+            CLOSED => return Err(error("not_in_channel")),
+            _ => return Err(error("channel_not_found")),
+        }
+        let limit = text("limit").parse::<usize>().unwrap_or(100);
+        if limit == 0 || limit > 999 {
+            return Err(error("invalid_limit"));
+        }
+        let thread = match method {
+            "conversations.history" => None,
+            "conversations.replies" if self.find(text("channel"), text("ts")).is_none() => {
+                return Err(error("thread_not_found"));
+            }
+            "conversations.replies" => Some(text("ts")),
+            _ => return Err(error("unknown_method")),
+        };
+        let (oldest, latest) = (number("oldest").unwrap_or(0.0), number("latest").unwrap_or(f64::MAX));
+        let whole = text("include_all_metadata") == "true";
+        let fits = |message: &&Value| {
+            let at = message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).unwrap_or(0.0);
+            let inside = match thread {
+                None => message["thread_ts"].is_null() || message["message"]["reply_broadcast"] == true,
+                Some(ts) => message["thread_ts"] == ts || message["ts"] == ts,
+            };
+            message["channel"] == text("channel") && inside && at > oldest && at < latest
+        };
+        let found: Vec<Value> = self.messages.iter().rev().filter(fits).map(|message| shown(message, whole)).collect();
+        let has_more = found.len() > limit;
+        Ok(json!({ "ok": true, "messages": found[..found.len().min(limit)], "has_more": has_more }))
     }
 
     fn post(&mut self, channel: &str, mut message: Map<String, Value>) -> Result<Value, Refused> {
@@ -230,6 +279,28 @@ impl Workspace {
         let admitted = bucket.left > 0;
         bucket.left = bucket.left.saturating_sub(1);
         admitted
+    }
+}
+
+/// A message as the history shows it: what is in its metadata only for those who ask.
+fn shown(message: &Value, whole: bool) -> Value {
+    let mut shown = json!({ "type": "message", "ts": message["ts"], "text": message["text"], "bot_id": "B0SANDBOX" });
+    let (thread, metadata) = (&message["thread_ts"], &message["message"]["metadata"]);
+    if !thread.is_null() {
+        shown["thread_ts"] = thread.clone();
+    }
+    if !metadata.is_null() {
+        shown["metadata"] = if whole { metadata.clone() } else { json!({ "event_type": metadata["event_type"] }) };
+    }
+    shown
+}
+
+fn check_metadata(message: &Map<String, Value>) -> Result<(), Refused> {
+    match message.get("metadata") {
+        Some(metadata) if !metadata["event_type"].is_string() || !metadata["event_payload"].is_object() => {
+            Err(error("invalid_metadata_format"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,10 +6,10 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{answer, message};
+use super::{answer, find, message};
 use crate::clock::Clock;
 use crate::connectors::call::{HIDDEN, secret_header};
-use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
+use crate::connectors::{Answer, Ask, Build, Call, OnDoubt, Operation, Sink};
 use crate::outcome::{Outcome, Verb};
 use crate::settings::Fault;
 
@@ -78,7 +78,10 @@ impl Sink for SlackSink {
                 Ok(Call::new(Method::POST, url.clone()).shown_url(shown).json(&Value::Object(message)))
             }
             Door::Bot { base, authorization, channel } => {
-                let (method, message) = addressed(operation, message, channel)?;
+                let (method, mut message) = addressed(operation, message, channel)?;
+                if matches!(verb, Verb::Create | Verb::Reply) {
+                    find::mark(&mut message, operation.webhook_id);
+                }
                 let url = base.join(method).map_err(|e| e.to_string())?;
                 Ok(Call::new(Method::POST, url)
                     .header(AUTHORIZATION, authorization.clone())
@@ -97,8 +100,29 @@ impl Sink for SlackSink {
         }
     }
 
+    fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {
+        let (Door::Bot { base, authorization, channel }, Ask::Doubt { operation, since }) = (&self.door, question)
+        else {
+            return None;
+        };
+        let call = find::call(base, channel, operation, *since);
+        Some(call.map(|call| call.header(AUTHORIZATION, authorization.clone())))
+    }
+
+    fn answered(&self, question: &Ask<'_>, answer: &Answer) -> Result<Vec<String>, Outcome> {
+        match (&self.door, question) {
+            (Door::Bot { channel, .. }, Ask::Doubt { operation, .. }) => {
+                find::read(answer, channel, operation, self.clock.now())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn on_doubt(&self, _: Verb) -> OnDoubt {
-        OnDoubt::Hold
+        match self.door {
+            Door::Bot { .. } => OnDoubt::Find,
+            Door::Webhook(_) => OnDoubt::Hold,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::settle::{add, waiting};
 use super::{
     Attempt, DeliveryKey, Duration, Early, Flow, Job, LedgerEntry, LinkKey, LinkState, Progress, Standing, Step,
-    Timestamp, Verb, first_retry,
+    Timestamp, Verb, first_retry, in_doubt,
 };
 use crate::store::LEASE;
 
@@ -31,7 +31,7 @@ impl Attempt {
 
     /// Steps that end a delivery without a call: repetitions, leftovers, its turn not come yet.
     pub(super) async fn check_ledger(&self, standing: &Standing) -> Early<()> {
-        self.known(standing).await?;
+        self.check_known(standing).await?;
         if let Some(until) = standing.busy {
             let soon = add(self.services.clock.now(), self.nap());
             return self.wait_until(until.min(soon)).await;
@@ -42,7 +42,7 @@ impl Attempt {
                 return self.wait_until(*due).await;
             }
             // A call in doubt is cleared up first: waiting would forget that it is.
-            Some(LedgerEntry { progress: Progress::Open { .. }, .. }) => return Ok(()),
+            _ if in_doubt(standing).is_some() => return Ok(()),
             _ => {}
         }
         let Some(ahead) = &standing.ahead else { return Ok(()) };
@@ -57,7 +57,7 @@ impl Attempt {
     }
 
     /// Ends what is known already: the message is a repetition or a leftover.
-    async fn known(&self, standing: &Standing) -> Early<()> {
+    async fn check_known(&self, standing: &Standing) -> Early<()> {
         if let Some(other) = &standing.repeats {
             self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("same body as {other}") });
             return self.ack_and_leave().await;
@@ -75,7 +75,7 @@ impl Attempt {
 
     /// Another delivery of the link, or another process, was faster between the look and the intent.
     pub(super) async fn overtaken<T>(&self, standing: &Standing) -> Early<T> {
-        if matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. })) {
+        if in_doubt(standing).is_some() {
             // In doubt itself, it does not wait by the ledger, which would forget that.
             return self.wait_until(add(self.services.clock.now(), self.nap())).await;
         }
@@ -122,12 +122,11 @@ impl Attempt {
 
     /// True if the record holds already what would be written.
     pub(super) fn is_unchanged(&self, verb: Verb, standing: &Standing) -> bool {
-        let in_doubt = matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. }));
         let there = standing.link.as_ref().filter(|link| link.state == LinkState::Linked);
         let holds = there.and_then(|link| link.content);
         verb == Verb::Update
             && self.job.action.is_state()
-            && !in_doubt
+            && in_doubt(standing).is_none()
             && holds.is_some_and(|content| self.content.get() == Some(&content))
     }
 
@@ -135,12 +134,12 @@ impl Attempt {
     pub async fn set_aside(&self, due: Option<Timestamp>) -> Flow {
         let aside = async {
             let standing = self.standing().await?;
-            self.known(&standing).await?;
+            self.check_known(&standing).await?;
             let now = self.services.clock.now();
             let due = due.unwrap_or_else(|| add(now, self.nap()));
             match standing.entry.as_ref().map(|entry| &entry.progress) {
-                Some(Progress::Open { .. }) => self.wait_until(due).await,
                 Some(Progress::Waiting { due }) if *due > now => self.wait_until(*due).await,
+                _ if in_doubt(&standing).is_some() => self.wait_until(due).await,
                 _ => self.step_aside(&standing, Some(due), "others go first meanwhile".to_owned()).await,
             }
         };
@@ -177,8 +176,8 @@ impl Attempt {
     async fn superseded(&self, by: &str) -> Flow {
         let end = async {
             let standing = self.standing().await?;
-            self.known(&standing).await?;
-            if matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. })) {
+            self.check_known(&standing).await?;
+            if in_doubt(&standing).is_some() {
                 return Err(Flow::Again);
             }
             self.end(&standing, "superseded", format!("by {by}"), None).await

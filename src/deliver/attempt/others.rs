@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::{Attempt, DeliveryKey, Early, Event, LedgerEntry, Progress, Standing};
+use super::{Attempt, DeliveryKey, Early, Event, Progress, Standing, in_doubt};
 use crate::config::{Config, RouteConfig};
 use crate::route::{self, Decision};
 
@@ -16,9 +16,8 @@ impl Attempt {
     /// Lets the routes whose links the templates read be done with this very event first, where no record is linked
     /// there yet: both received it at once, and one makes what the other refers to.
     pub(super) async fn await_others(&self, standing: &Standing) -> Early<()> {
-        let in_doubt = matches!(standing.entry, Some(LedgerEntry { progress: Progress::Open { .. }, .. }));
         // A replay goes to one route alone, and in a dry run nothing ends.
-        if in_doubt || self.services.dry_run || self.event().generation > 0 {
+        if in_doubt(standing).is_some() || self.services.dry_run || self.event().generation > 0 {
             return Ok(());
         }
         let reads = self.plan.route().reads.iter().zip(&standing.others);

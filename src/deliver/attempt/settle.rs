@@ -1,10 +1,24 @@
 //! What follows from an outcome: the commits after the call, and the ack.
 
 use super::{
-    Arc, Attempt, Call, Charge, DeadClass, DeadLetter, Duration, Early, Entry, Flow, LedgerEntry, Link, LinkState,
-    Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, StoreError,
-    Suspension, Timestamp, Verb, first_retry, route, schedule,
+    Arc, Attempt, Call, Charge, DeadClass, DeadLetter, Doubt, Duration, Early, Entry, Flow, Gate, LedgerEntry, Link,
+    LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, StoreError,
+    Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
 };
+
+/// A retry that is to come.
+pub(super) struct Later<'a> {
+    /// The call, if it came so far.
+    pub call: Option<&'a Call>,
+    /// The vendor's own word on when.
+    pub after: Option<Duration>,
+    /// In words.
+    pub why: String,
+    /// What is in doubt meanwhile.
+    pub doubt: Option<Doubt>,
+    /// A charge to give back.
+    pub refund: Option<Charge>,
+}
 
 impl Attempt {
     pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<Flow> {
@@ -17,9 +31,12 @@ impl Attempt {
             }
             Outcome::Retry { after, account, why } => {
                 if account {
-                    self.pause_account(after, &why).await;
+                    self.pause_account(&self.plan.to.gate, after, &why).await;
                 }
-                self.retry_later(call, standing, after, why, made.refund).await
+                // Made once more as it was, it leaves nothing in doubt.
+                let doubt = in_doubt(standing).filter(|_| !call.idempotent);
+                let refund = made.refund;
+                self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund }).await
             }
             Outcome::Reject { why } => {
                 self.give_up(standing, DeadClass::Payload, why, Some(call)).await?;
@@ -31,42 +48,58 @@ impl Attempt {
                     Scope::Sink => self.plan.to.name.clone(),
                     Scope::Route | Scope::Source => self.route_name(),
                 };
-                let now = self.services.clock.now();
-                // Nothing took effect: the same attempt is made again, by whoever receives the message then.
-                let entry = waiting(self.job.message.attempt, now, first_retry(standing, now));
-                self.settle(self.settlement(entry)).await?;
-                self.suspend(what, &name, why, until).await;
-                Err(Flow::Halted)
+                self.suspended(standing, (what, &name), why, until, made.refund).await
             }
-            Outcome::Unknown { why } => match self.plan.on_doubt(verb) {
-                OnDoubt::Hold => {
-                    self.hold(verb, call, standing, why).await?;
-                    Ok(Flow::Done)
-                }
-                OnDoubt::Find | OnDoubt::Retry => self.retry_later(call, standing, None, why, None).await,
-            },
+            Outcome::Unknown { why } => {
+                let doubt = Some(Doubt { verb, since: made.since });
+                let after = match self.plan.on_doubt(verb) {
+                    OnDoubt::Hold => {
+                        self.hold(verb, Some(call), standing, why).await?;
+                        return Ok(Flow::Done);
+                    }
+                    OnDoubt::Find => Some(super::doubt::SETTLES),
+                    OnDoubt::Retry => None,
+                };
+                self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund: None }).await
+            }
         }
     }
 
-    async fn retry_later(
+    /// Stops something for the vendor's word. Nothing took effect: the same attempt is made again, by whoever receives
+    /// the message then.
+    pub(super) async fn suspended<T>(
         &self,
-        call: &Call,
         standing: &Standing,
-        after: Option<Duration>,
+        what: (Scope, &str),
         why: String,
+        until: Option<Timestamp>,
         refund: Option<Charge>,
-    ) -> Early<Flow> {
+    ) -> Early<T> {
+        let now = self.services.clock.now();
+        let entry = waiting(self.job.message.attempt, now, first_retry(standing, now));
+        let mut settlement = self.settlement(LedgerEntry { doubt: in_doubt(standing), ..entry });
+        settlement.refund = refund;
+        self.settle(settlement).await?;
+        self.suspend(what.0, what.1, why, until).await;
+        Err(Flow::Halted)
+    }
+
+    pub(super) async fn retry_later(&self, standing: &Standing, later: Later<'_>) -> Early<Flow> {
+        let Later { call, after, why, doubt, refund } = later;
         let now = self.services.clock.now();
         let retry = &self.plan.route().retry;
         let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
-            self.give_up(standing, DeadClass::Exhausted, why, Some(call)).await?;
+            match doubt.filter(|doubt| self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
+                Some(doubt) => self.hold(doubt.verb, call, standing, why).await?,
+                None => self.give_up(standing, DeadClass::Exhausted, why, call).await?,
+            }
             return Ok(Flow::Done);
         }
         let attempt = self.job.message.attempt;
         let due = add(now, schedule::delay(retry, attempt, after));
-        let mut settlement = self.settlement(waiting(attempt, due, Some(first)));
+        let mut settlement = self.settlement(LedgerEntry { doubt, ..waiting(attempt, due, Some(first)) });
         settlement.refund = refund;
         self.settle(settlement).await?;
         self.insist("wait", || {
@@ -80,12 +113,14 @@ impl Attempt {
     }
 
     /// Keeps a delivery for a person, because nobody knows whether it took effect.
-    pub(super) async fn hold(&self, verb: Verb, call: &Call, standing: &Standing, why: String) -> Early<()> {
+    pub(super) async fn hold(&self, verb: Verb, call: Option<&Call>, standing: &Standing, why: String) -> Early<()> {
         let before = standing.link.as_ref();
         // A second record in doubt leaves the link with the first, which is there for certain.
         let keeps = verb == Verb::Create && before.is_some_and(|link| link.state == LinkState::Linked);
         let link = Link {
-            remote_id: call.remote_id.clone().or_else(|| before.and_then(|l| l.remote_id.clone())),
+            remote_id: call
+                .and_then(|call| call.remote_id.clone())
+                .or_else(|| before.and_then(|l| l.remote_id.clone())),
             version: before.and_then(|l| l.version),
             received: before.map_or(self.event().received, |l| l.received),
             state: LinkState::InDoubt,
@@ -95,14 +130,23 @@ impl Attempt {
             attempt: self.job.message.attempt,
             progress: Progress::Held { verb },
             first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
+            doubt: None,
         };
         let mut settlement = self.settlement(entry);
         settlement.new_link = (!keeps).then_some(link);
-        settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), Some(call)));
+        settlement.dead = Some(self.letter(DeadClass::Held, why.clone(), call));
         self.settle(settlement).await?;
         tracing::warn!("held for a person: {}", self.masked(&why));
         self.journal(Step::Ended { ending: "held".into(), detail: why });
         self.ack().await
+    }
+
+    /// Ends a delivery that can never succeed; but while an earlier call is in doubt a person decides.
+    pub(super) async fn refuse(&self, standing: &Standing, why: String, call: Option<&Call>) -> Early<()> {
+        match in_doubt(standing).filter(|_| !call.is_some_and(|call| call.idempotent)) {
+            Some(doubt) => self.hold(doubt.verb, call, standing, why).await,
+            None => self.give_up(standing, DeadClass::Payload, why, call).await,
+        }
     }
 
     /// Ends a delivery as a dead letter.
@@ -116,7 +160,7 @@ impl Attempt {
         let ending = match class {
             DeadClass::Exhausted => "exhausted",
             DeadClass::Poison => "poison",
-            DeadClass::Payload | DeadClass::Held => "rejected",
+            DeadClass::Payload | DeadClass::Held | DeadClass::Retired => "rejected",
         };
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.dead = Some(self.letter(class, why.clone(), call));
@@ -134,6 +178,10 @@ impl Attempt {
         self.settle(settlement).await?;
         self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
+        if ending == "delivered" {
+            let since = self.services.clock.now().duration_since(self.event().received.at());
+            self.services.metrics.delivered(&self.plan.route().name, since.as_secs_f64().max(0.0));
+        }
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await
     }
@@ -174,6 +222,7 @@ impl Attempt {
             attempt: self.job.message.attempt,
             progress: Progress::Done { ending: ending.to_owned() },
             first_retry: standing.entry.as_ref().and_then(|e| e.first_retry),
+            doubt: None,
         }
     }
 
@@ -207,18 +256,17 @@ impl Attempt {
         }
     }
 
-    async fn pause_account(&self, after: Option<Duration>, why: &str) {
+    pub(super) async fn pause_account(&self, gate: &Gate, after: Option<Duration>, why: &str) {
         let pause = after.unwrap_or(self.plan.route().retry.first);
         let until = add(self.services.clock.now(), pause);
-        let account = self.plan.to.gate.account.clone();
-        self.suspend(Scope::Account, &account, format!("asked to slow down: {why}"), Some(until)).await;
+        self.suspend(Scope::Account, &gate.account, format!("asked to slow down: {why}"), Some(until)).await;
     }
 
     pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
         let since = self.services.clock.now();
         // Shown without the event that it came from, so masked here.
         let why = self.masked(&why);
-        let suspension = Suspension { scope, name: name.to_owned(), why, since, until };
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe: None };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
             tracing::error!(%error, "a suspension could not be stored");
@@ -294,7 +342,7 @@ impl Attempt {
 }
 
 pub(super) fn waiting(attempt: u32, due: Timestamp, first_retry: Option<Timestamp>) -> LedgerEntry {
-    LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry }
+    LedgerEntry { attempt, progress: Progress::Waiting { due }, first_retry, doubt: None }
 }
 
 pub(super) fn add(now: Timestamp, by: Duration) -> Timestamp {

@@ -17,7 +17,8 @@ use crate::store::Result;
 use crate::store::sqlite::{Database, Migrations};
 use recorder::Recorder;
 
-const MIGRATIONS: Migrations = &[include_str!("migrations/0001_start.sql")];
+const MIGRATIONS: Migrations =
+    &[include_str!("migrations/0001_start.sql"), include_str!("migrations/0002_refused_body.sql")];
 
 /// The journal of one process.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Suspensions, quotas by hand, and facts.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
@@ -12,13 +13,15 @@ use crate::store::{Begun, Charge, Suspension};
 pub fn suspend(db: &Connection, new: &Suspension) -> rusqlite::Result<bool> {
     let scope = word(new.scope)?;
     let until = new.until.map(micros);
-    let sql = "INSERT OR IGNORE INTO suspension (scope, name, why, since, until) VALUES (?1, ?2, ?3, ?4, ?5)";
-    if db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, micros(new.since), until])? == 1 {
+    let probe = new.probe.map(micros);
+    let sql =
+        "INSERT OR IGNORE INTO suspension (scope, name, why, since, until, probe) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    if db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, micros(new.since), until, probe])? == 1 {
         return Ok(true);
     }
-    let sql = "UPDATE suspension SET why = ?3, until = ?4
+    let sql = "UPDATE suspension SET why = ?3, until = ?4, probe = ?5
                WHERE scope = ?1 AND name = ?2 AND until IS NOT NULL AND (?4 IS NULL OR ?4 > until)";
-    db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, until])?;
+    db.prepare_cached(sql)?.execute(params![scope, new.name, new.why, until, probe])?;
     Ok(false)
 }
 
@@ -28,9 +31,24 @@ pub fn resume(db: &Connection, scope: Scope, name: &str) -> rusqlite::Result<boo
     Ok(db.prepare_cached(sql)?.execute(params![word(scope)?, name])? == 1)
 }
 
+/// True if it was suspended since then, until then.
+pub fn lift(db: &Connection, of: &Suspension) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM suspension WHERE scope = ?1 AND name = ?2 AND since = ?3 AND until IS ?4";
+    let until = of.until.map(micros);
+    Ok(db.prepare_cached(sql)?.execute(params![word(of.scope)?, of.name, micros(of.since), until])? == 1)
+}
+
+/// True for the first who moves the probe.
+pub fn claim_probe(db: &Connection, of: &Suspension, next: Timestamp) -> rusqlite::Result<bool> {
+    let sql = "UPDATE suspension SET probe = ?5
+               WHERE scope = ?1 AND name = ?2 AND since = ?3 AND probe = ?4 AND until IS NULL";
+    let (since, probe) = (micros(of.since), of.probe.map(micros));
+    Ok(db.prepare_cached(sql)?.execute(params![word(of.scope)?, of.name, since, probe, micros(next)])? == 1)
+}
+
 /// Everything that is suspended, since when first.
 pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
-    let sql = "SELECT scope, name, why, since, until FROM suspension ORDER BY since, scope, name";
+    let sql = "SELECT scope, name, why, since, until, probe FROM suspension ORDER BY since, scope, name";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
         Ok(Suspension {
@@ -39,6 +57,7 @@ pub fn suspensions(db: &Connection) -> rusqlite::Result<Vec<Suspension>> {
             why: row.get("why")?,
             since: codec::time(row, "since")?,
             until: codec::time_or_null(row, "until")?,
+            probe: codec::time_or_null(row, "probe")?,
         })
     })?;
     rows.collect()

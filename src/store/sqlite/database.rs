@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lock::Lock;
 use super::schema::{self, Migrations, Role, connect};
+use super::simulated::{Simulated, Weather};
 use super::writer::{self, Command};
 use crate::store::{Result, StoreError};
 
@@ -27,6 +28,8 @@ pub struct Database {
     readers: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
     commits: Arc<AtomicU64>,
+    /// In place of file and threads.
+    simulated: Option<Simulated>,
 }
 
 impl Database {
@@ -66,7 +69,34 @@ impl Database {
             readers: Arc::new(Semaphore::new(READERS)),
             idle: Arc::default(),
             commits,
+            simulated: None,
         })
+    }
+
+    /// A new database in memory, for a history in simulated time: see [`Weather`].
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where SQLite refuses a migration.
+    pub fn simulated(migrations: Migrations, weather: Arc<dyn Weather>) -> Result<Self> {
+        Simulated::new(migrations, weather).map(Self::over)
+    }
+
+    /// The same database in memory as another process sees it, in its own weather.
+    #[must_use]
+    pub fn beside(&self, weather: Arc<dyn Weather>) -> Option<Self> {
+        self.simulated.as_ref().map(|simulated| Self::over(simulated.beside(weather)))
+    }
+
+    fn over(simulated: Simulated) -> Self {
+        Self {
+            path: PathBuf::new(),
+            commands: Mutex::new(None),
+            writer: Mutex::new(None),
+            readers: Arc::new(Semaphore::new(READERS)),
+            idle: Arc::default(),
+            commits: Arc::default(),
+            simulated: Some(simulated),
+        }
     }
 
     /// How many transactions were written since the start.
@@ -104,6 +134,9 @@ impl Database {
         W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
+        if let Some(simulated) = &self.simulated {
+            return simulated.write(doing, work, then).await;
+        }
         let commands = lock(&self.commands).clone().ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
         let write = Write { work, then, done: None, reply };
@@ -139,6 +172,9 @@ impl Database {
         T: Send + 'static,
         W: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        if let Some(simulated) = &self.simulated {
+            return simulated.read(doing, work).await;
+        }
         let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (idle, path) = (Arc::clone(&self.idle), self.path.clone());
         let read = move || {
@@ -158,6 +194,9 @@ impl Database {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T> {
+        if let Some(simulated) = &self.simulated {
+            return simulated.at_once(doing, work);
+        }
         pooled(&self.idle, &self.path, work).map_err(|e| StoreError::Failed { doing, why: e.to_string() })
     }
 

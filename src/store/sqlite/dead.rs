@@ -107,7 +107,14 @@ pub fn drop_letter(db: &Connection, id: i64) -> rusqlite::Result<bool> {
 /// Ends a held delivery as if its call had worked. False if it is not held.
 pub fn mark_delivered(db: &Connection, id: i64, remote_id: Option<&str>) -> rusqlite::Result<bool> {
     let Some(found) = find(db, id)? else { return Ok(false) };
-    let Some((key, verb, before)) = deliveries::held_link(db, found.route, &found.key)? else { return Ok(false) };
+    let Some((key, verb, before)) = deliveries::held_link(db, found.route, &found.key)? else {
+        // It was tried again and has ended, and the process before it could take the letter away.
+        let held = found.stored.letter.class == DeadClass::Held;
+        if held && !deliveries::is_unfinished(db, found.route, &found.key)? {
+            remove(db, id)?;
+        }
+        return Ok(false);
+    };
     let event = &found.stored.letter.event;
     let link = Link {
         remote_id: remote_id.map(str::to_owned).or_else(|| before.and_then(|link| link.remote_id)),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::codec::{self, from_word, micros, owner, owner_or_new, word};
 use super::{dead, intents};
 use crate::event::{Received, Version};
-use crate::store::{Charge, DeliveryKey, LedgerEntry, Link, LinkKey, Progress, Question, Settlement, Standing};
+use crate::store::{Charge, DeliveryKey, Doubt, LedgerEntry, Link, LinkKey, Progress, Question, Settlement, Standing};
 
 /// The ledger's key of a delivery within its route.
 pub fn delivery_key(delivery: &DeliveryKey) -> [u8; 16] {
@@ -15,6 +15,8 @@ pub fn delivery_key(delivery: &DeliveryKey) -> [u8; 16] {
 
 /// The number of `state` for an ended delivery; lower ones are unfinished.
 const DONE: i64 = 3;
+/// The number of `state` for an intent without an outcome.
+const OPEN: i64 = 1;
 
 /// All that is known before an attempt.
 pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timestamp) -> rusqlite::Result<Standing> {
@@ -49,23 +51,42 @@ pub fn entry(db: &Connection, delivery: &DeliveryKey, now: Timestamp) -> rusqlit
 }
 
 fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> rusqlite::Result<Option<LedgerEntry>> {
-    let sql = "SELECT state, attempt, first_retry, ending, due, verb FROM ledger
+    let sql = "SELECT state, attempt, first_retry, ending, due, verb, since, clock, process FROM ledger
                WHERE route = ?1 AND key = ?2 AND (state < 3 OR expires >= ?3)";
     db.prepare_cached(sql)?.query_row(params![route, key, micros(now)], read_entry).optional()
 }
 
-fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
+/// The receipt that a delivery counts by. The same event received again stands in the place of the first, or it would
+/// wait behind those that wait behind itself.
+pub(super) fn receipt(db: &Connection, route: i64, key: &[u8; 16], received: Received) -> rusqlite::Result<Received> {
+    let sql = "SELECT clock, process FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
+    let first = db.prepare_cached(sql)?.query_row(params![route, key], codec::received).optional()?;
+    Ok(first.map_or(received, |first| first.min(received)))
+}
+
+pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
     Ok(LedgerEntry {
         attempt: row.get("attempt")?,
         progress: read_progress(row)?,
         first_retry: codec::time_or_null(row, "first_retry")?,
+        doubt: read_doubt(row)?,
     })
+}
+
+fn read_doubt(row: &Row<'_>) -> rusqlite::Result<Option<Doubt>> {
+    let since = match (row.get("state")?, codec::time_or_null(row, "since")?) {
+        (0 | OPEN, Some(since)) => since,
+        // An intent of a version that did not write when: not before the event was there.
+        (OPEN, None) => codec::received(row)?.at(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Doubt { verb: from_word(row.get("verb")?)?, since }))
 }
 
 pub(super) fn read_progress(row: &Row<'_>) -> rusqlite::Result<Progress> {
     Ok(match row.get("state")? {
         0 => Progress::Waiting { due: codec::time(row, "due")? },
-        1 => Progress::Open { verb: from_word(row.get("verb")?)? },
+        OPEN => Progress::Open { verb: from_word(row.get("verb")?)? },
         2 => Progress::Held { verb: from_word(row.get("verb")?)? },
         DONE => Progress::Done { ending: row.get("ending")? },
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
@@ -149,7 +170,7 @@ pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Times
         delivery: &settlement.delivery,
         body_key: settlement.body_key.as_deref(),
         link: &settlement.link,
-        received: settlement.received,
+        received: receipt(db, route, &key, settlement.received)?,
         expires: settlement.expires,
         holder,
         until: None,
@@ -157,12 +178,21 @@ pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Times
     line.write(db, &settlement.entry)?;
     line.write_alias(db, now)?;
     if let Some(link) = &settlement.new_link {
-        write_link(db, &settlement.link, link)?;
+        let received = if link.received == settlement.received { line.received } else { link.received };
+        write_link(db, &settlement.link, &Link { received, ..link.clone() })?;
     }
     if let Some(letter) = &settlement.dead {
         dead::write(db, route, &key, letter)?;
     }
     Ok(true)
+}
+
+/// Writes the first line of a delivery; false if it has one.
+pub fn enlist(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<bool> {
+    if entry(db, &settlement.delivery, now)?.is_some() {
+        return Ok(false);
+    }
+    settle(db, settlement, holder, now)
 }
 
 /// What the ledger needs to know of a delivery besides how far it is.
@@ -185,14 +215,16 @@ impl Line<'_> {
             return self.write_done(db, entry, ending);
         }
         let (state, due, verb) = match &entry.progress {
-            Progress::Waiting { due } => (0, Some(micros(*due)), None),
-            Progress::Open { verb } => (1, None, Some(word(verb)?)),
+            Progress::Waiting { due } => {
+                (0, Some(micros(*due)), entry.doubt.map(|doubt| word(doubt.verb)).transpose()?)
+            }
+            Progress::Open { verb } => (OPEN, None, Some(word(verb)?)),
             Progress::Held { verb } => (2, None, Some(word(verb)?)),
             Progress::Done { .. } => (DONE, None, None),
         };
         let link_owner = owner_or_new(db, &self.link.owner)?;
         let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, event, due, verb,
-                       link_owner, link_key, clock, process, holder, until)
+                       link_owner, link_key, clock, process, generation, since, holder, until)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         db.prepare_cached(sql)?.execute(params![
             self.route,
@@ -208,6 +240,8 @@ impl Line<'_> {
             self.link.key,
             self.received.clock.cast_signed(),
             self.received.process,
+            self.delivery.generation,
+            entry.doubt.map(|doubt| micros(doubt.since)),
             self.holder,
             self.until.map(micros),
         ])?;
@@ -271,6 +305,12 @@ pub fn held_link(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<Op
     Ok(Some((of, verb, link)))
 }
 
+/// True if a delivery has not ended.
+pub fn is_unfinished(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
+    db.prepare_cached(sql)?.query_row(params![route, key], |row| row.get(0))
+}
+
 /// Sets the ledger's attempt.
 pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET attempt = ?3 WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1)";
@@ -280,7 +320,7 @@ pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlit
 /// Ends a held delivery, also one that was to be tried again and never came into its queue.
 pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET state = 3, ending = ?3, event = NULL, due = NULL, verb = NULL, link_owner = NULL,
-                   link_key = NULL, clock = NULL, process = NULL, holder = NULL, until = NULL
+                   link_key = NULL, clock = NULL, process = NULL, since = NULL, holder = NULL, until = NULL
                WHERE route = ?1 AND key = ?2 AND state IN (0, 2)";
     db.prepare_cached(sql)?.execute(params![route, key, ending]).map(drop)
 }
@@ -288,7 +328,7 @@ pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqli
 /// Makes a held delivery ready to be tried from its first attempt on: it waits, and keeps later events of its subject
 /// waiting. False if it is neither held nor made ready already.
 pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqlite::Result<bool> {
-    let sql = "UPDATE ledger SET state = 0, attempt = 1, first_retry = NULL, due = ?3, verb = NULL
+    let sql = "UPDATE ledger SET state = 0, attempt = 1, first_retry = NULL, due = ?3, verb = NULL, since = NULL
                WHERE route = ?1 AND key = ?2 AND (state = 2 OR state = 0 AND attempt = 1)";
     Ok(db.prepare_cached(sql)?.execute(params![route, key, micros(now)])? > 0)
 }
@@ -296,7 +336,8 @@ pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqli
 /// Ends an unfinished delivery that its route takes no more.
 pub fn leave(db: &Connection, delivery: &DeliveryKey) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET state = 3, ending = 'skipped', event = NULL, due = NULL, verb = NULL,
-                   link_owner = NULL, link_key = NULL, clock = NULL, process = NULL, holder = NULL, until = NULL
+                   link_owner = NULL, link_key = NULL, clock = NULL, process = NULL, since = NULL, holder = NULL,
+                   until = NULL
                WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1) AND state < 2";
     db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery)]).map(drop)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use super::codec::{self, micros, owner, owner_or_new};
 use super::deliveries::{self, Line, delivery_key};
 use crate::event::Received;
-use crate::store::{Ahead, Begun, DeliveryKey, Intent, LEASE, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Ahead, Begun, DeliveryKey, Doubt, Intent, LEASE, LedgerEntry, LinkKey, Progress, Settlement};
 
 /// Where a delivery stands in the row of those of its link.
 pub struct Place<'a> {
@@ -23,23 +23,30 @@ pub fn ahead(db: &Connection, place: &Place<'_>) -> rusqlite::Result<Option<Ahea
     let Some(of) = owner(db, &place.link.owner)? else { return Ok(None) };
     let route = owner(db, &place.delivery.route)?;
     let instead_of: Vec<[u8; 16]> = place.instead_of.iter().map(delivery_key).collect();
-    let sql = "SELECT event, state, due, verb, ending, route, key FROM ledger
+    let key = delivery_key(place.delivery);
+    let received = match route {
+        Some(route) => deliveries::receipt(db, route, &key, place.received)?,
+        None => place.received,
+    };
+    let sql = "SELECT event, state, due, verb, ending, since, route, key FROM ledger
                WHERE link_owner = :owner AND link_key = :link AND state < 3 AND NOT (route IS :route AND key = :key)
-                 AND (state > 0 OR (clock, process, route, key) < (:clock, :process, ifnull(:route, 1 << 62), :key))
+                 AND (state > 0 OR since IS NOT NULL
+                      OR (clock, process, route, key) < (:clock, :process, ifnull(:route, 1 << 62), :key))
                ORDER BY clock, process, route, key";
     let asked = named_params! {
         ":owner": of,
         ":link": place.link.key,
-        ":clock": place.received.clock.cast_signed(),
-        ":process": place.received.process,
+        ":clock": received.clock.cast_signed(),
+        ":process": received.process,
         ":route": route,
-        ":key": delivery_key(place.delivery),
+        ":key": key,
     };
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(asked)?;
     while let Some(row) = rows.next()? {
         let progress = deliveries::read_progress(row)?;
-        let waits = matches!(progress, Progress::Waiting { .. });
+        let in_doubt = row.get::<_, Option<i64>>("since")?.is_some();
+        let waits = matches!(progress, Progress::Waiting { .. }) && !in_doubt;
         let own = row.get::<_, Option<i64>>("route")? == route;
         if !(waits && own && instead_of.contains(&row.get("key")?)) {
             return Ok(Some(Ahead { event: row.get("event")?, progress }));
@@ -73,7 +80,8 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
         instead_of: &intent.instead_of,
     };
     // What is in doubt itself is cleared up whatever else is: else two in doubt would wait for each other.
-    let open = "SELECT EXISTS (SELECT 1 FROM ledger WHERE route = ?1 AND key = ?2 AND state = 1)";
+    let open = "SELECT EXISTS (SELECT 1 FROM ledger WHERE route = ?1 AND key = ?2
+                    AND (state = 1 OR state < 3 AND since IS NOT NULL))";
     let in_doubt = db.prepare_cached(open)?.query_row(params![route, key], |row| row.get(0))?;
     let behind = if in_doubt { under_way(db, &place, now)? } else { ahead(db, &place)?.is_some() };
     if behind || taken(db, &intent.delivery, holder, now)?.is_some() {
@@ -91,13 +99,14 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
         delivery: &intent.delivery,
         body_key: intent.body_key.as_deref(),
         link: &intent.link,
-        received: intent.received,
+        received: deliveries::receipt(db, route, &key, intent.received)?,
         expires: intent.expires,
         holder,
         until: Some(lease_from(now)),
     };
     let open = Progress::Open { verb: intent.verb };
-    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry: intent.first_retry })?;
+    let doubt = Some(Doubt { verb: intent.verb, since: intent.since });
+    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry: intent.first_retry, doubt })?;
     line.write_alias(db, now)?;
     let sql = "UPDATE link SET content = NULL WHERE owner = ?1 AND key = ?2 AND content IS NOT NULL";
     db.prepare_cached(sql)?.execute(params![owner_or_new(db, &intent.link.owner)?, intent.link.key])?;

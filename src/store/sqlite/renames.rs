@@ -27,6 +27,7 @@ pub fn sink(db: &Connection, from: &str, to: &str, its_own_account: bool) -> rus
                    ON CONFLICT DO UPDATE SET used = used + excluded.used";
         db.execute(sql, [from, to])?;
         db.execute("DELETE FROM quota WHERE account = ?1", [from])?;
+        db.execute("UPDATE OR IGNORE turn SET account = ?2 WHERE account = ?1", [from, to])?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use dari::event::Version;
 use dari::outcome::Verb;
-use dari::store::{Ahead, Begun, DeadClass, DeadFilter, LedgerEntry, Link, LinkState, Progress, Standing};
+use dari::store::{Ahead, Begun, DeadClass, DeadFilter, Doubt, LedgerEntry, Link, LinkState, Progress, Standing};
 use jiff::SignedDuration;
 
 use super::{Rig, charge, done, linked};
@@ -19,7 +19,8 @@ pub async fn nothing_is_known_of_what_was_never_seen(rig: Rig) {
 pub async fn an_intent_is_open_until_it_is_settled(rig: Rig) {
     let case = rig.case("1", "k");
     rig.begin(&case).await;
-    let open = LedgerEntry { attempt: 1, progress: Progress::Open { verb: Verb::Create }, first_retry: None };
+    let doubt = Some(Doubt { verb: Verb::Create, since: rig.now() });
+    let open = LedgerEntry { attempt: 1, progress: Progress::Open { verb: Verb::Create }, first_retry: None, doubt };
     assert_eq!(rig.standing(&case).await.entry, Some(open));
 
     let mut settlement = rig.settlement(&case, done());
@@ -28,9 +29,26 @@ pub async fn an_intent_is_open_until_it_is_settled(rig: Rig) {
     settlement.new_link = Some(link.clone());
     rig.settle(settlement).await;
     let standing = rig.standing(&case).await;
-    assert_eq!(standing.entry, Some(LedgerEntry { attempt: 1, progress: done(), first_retry: None }));
+    assert_eq!(standing.entry, Some(LedgerEntry { attempt: 1, progress: done(), first_retry: None, doubt: None }));
     assert_eq!(standing.link, Some(link));
     assert_eq!(rig.store.link_count("route").await.expect("counted"), 1);
+}
+
+pub async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(rig: Rig) {
+    let case = rig.case("1", "k");
+    let doubt = Some(Doubt { verb: Verb::Reply, since: rig.now() - SignedDuration::from_secs(5) });
+    let mut settlement = rig.settlement(&case, Progress::Waiting { due: rig.now() });
+    settlement.entry.doubt = doubt;
+    rig.settle(settlement).await;
+    assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
+    let mut intent = rig.intent(&case);
+    (intent.verb, intent.since) = (Verb::Reply, doubt.expect("it is set").since);
+    rig.store.begin(intent).await.expect("begun");
+    assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
+    let letter = rig.bury(&case, DeadClass::Held).await;
+    assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, None);
+    assert!(rig.store.retry_held(letter, rig.now()).await.expect("made ready"));
+    assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, None);
 }
 
 pub async fn a_link_is_as_it_was_unless_a_settlement_says_otherwise(rig: Rig) {
@@ -57,7 +75,8 @@ pub async fn the_first_retry_is_remembered_through_the_attempts(rig: Rig) {
     settlement.entry.first_retry = Some(rig.now());
     rig.settle(settlement).await;
     rig.store.advance(case.key(), 2).await.expect("advanced");
-    let waiting = LedgerEntry { attempt: 2, progress: Progress::Waiting { due }, first_retry: Some(rig.now()) };
+    let waiting =
+        LedgerEntry { attempt: 2, progress: Progress::Waiting { due }, first_retry: Some(rig.now()), doubt: None };
     assert_eq!(rig.store.entry(case.key()).await.expect("read"), Some(waiting));
     let mut intent = rig.intent(&case);
     (intent.attempt, intent.first_retry) = (2, Some(rig.now()));
@@ -166,6 +185,23 @@ pub async fn a_delivery_that_ends_without_an_attempt_is_known_by_its_body(rig: R
     second.body.clone_from(&first.body);
     rig.settle(rig.settlement(&first, Progress::Done { ending: "rejected".into() })).await;
     assert_eq!(rig.standing(&second).await.repeats, Some(first.event.key()));
+}
+
+pub async fn p3_a_delivery_received_again_keeps_its_place_in_line(rig: Rig) {
+    let (first, second) = (rig.case("1", "link"), rig.case("2", "link"));
+    let again = rig.case("1", "link");
+    for case in [&first, &second, &again] {
+        rig.settle(rig.settlement(case, Progress::Waiting { due: rig.now() })).await;
+    }
+    assert_eq!(rig.standing(&first).await.ahead, None);
+    assert_eq!(rig.standing(&again).await.ahead, None, "it would wait behind the one that waits behind it");
+    let ahead = rig.standing(&second).await.ahead.expect("the first is not finished");
+    assert_eq!(ahead.event, first.event.key());
+    let mut settlement = rig.settlement(&again, done());
+    settlement.new_link = Some(linked("7", again.event.received));
+    rig.settle(settlement).await;
+    let link = rig.standing(&second).await.link.expect("it is linked");
+    assert_eq!(link.received, first.event.received, "or what came between would be older than it");
 }
 
 pub async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead(rig: Rig) {
@@ -298,6 +334,18 @@ pub async fn p6_a_held_delivery_is_marked_as_delivered(rig: Rig) {
     assert_eq!(rig.standing(&later).await.link, Some(linked("r-9", later.event.received)));
 }
 
+pub async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig: Rig) {
+    let case = rig.case("1", "k");
+    let id = rig.bury(&case, DeadClass::Held).await;
+    // Tried again, and delivered; the process ended before it could take the letter away.
+    assert!(rig.store.retry_held(id, rig.now()).await.expect("asked"));
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_some(), "it is under way");
+    rig.done(&case).await;
+    assert!(!rig.store.mark_delivered(id, None, rig.now()).await.expect("asked"));
+    assert!(rig.store.dead_letter(id).await.expect("read").is_none());
+}
+
 pub async fn only_what_is_held_can_be_marked(rig: Rig) {
     let case = rig.case("1", "k");
     let id = rig.bury(&case, DeadClass::Payload).await;
@@ -309,7 +357,8 @@ pub async fn a_held_delivery_is_made_ready_before_its_letter_goes(rig: Rig) {
     let (held, rejected) = (rig.case("1", "a"), rig.case("2", "b"));
     let id = rig.bury(&held, DeadClass::Held).await;
     assert!(rig.store.retry_held(id, rig.now()).await.expect("asked"));
-    let waiting = LedgerEntry { attempt: 1, progress: Progress::Waiting { due: rig.now() }, first_retry: None };
+    let waiting =
+        LedgerEntry { attempt: 1, progress: Progress::Waiting { due: rig.now() }, first_retry: None, doubt: None };
     assert_eq!(rig.standing(&held).await.entry, Some(waiting));
     let letter = rig.store.dead_letter(id).await.expect("read").expect("it stays").letter;
     rig.store.forget_dead(id, letter.at - SignedDuration::from_secs(1)).await.expect("asked");

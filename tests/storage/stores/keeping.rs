@@ -1,5 +1,6 @@
 //! Leases, cursors, suspensions, facts, names.
 
+use dari::connectors::{Change, Remembered};
 use dari::outcome::{Scope, Verb};
 use dari::store::{DeadClass, Progress, StoreError, Suspension};
 use jiff::SignedDuration;
@@ -42,6 +43,50 @@ pub async fn p9_a_cursor_is_written_under_the_newest_lease_alone(rig: Rig) {
     store.commit_cursor("signup", &new, json!(4), Vec::new()).await.expect_err("it was given back");
 }
 
+pub async fn p9_a_snapshot_is_written_with_its_cursor_or_not_at_all(rig: Rig) {
+    let store = &rig.store;
+    let old = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    let seen = |hash: &str, value: Value| Some(Remembered { hash: hash.into(), value });
+    let change = |key: &str, now: Option<Remembered>| Change { key: key.into(), now };
+    let digits: Value = serde_json::from_str(r#"{"n": 12345678901234567890123}"#).expect("JSON");
+    let first = vec![change("a", seen("1", json!("x"))), change("b", seen("2", digits.clone()))];
+    store.commit_cursor("cal", &old, json!(1), first).await.expect("committed");
+    store.commit_cursor("other", &old, json!(1), vec![change("a", seen("9", json!(9)))]).await.expect("committed");
+    let hashes = async |source: &str| store.snapshot(source).await.expect("read").into_iter().collect::<Vec<_>>();
+    let pairs = |all: &[(&str, &str)]| all.iter().map(|(k, h)| ((*k).to_owned(), (*h).to_owned())).collect::<Vec<_>>();
+    assert_eq!(hashes("cal").await, pairs(&[("a", "1"), ("b", "2")]));
+    assert_eq!(hashes("none").await, []);
+    assert_eq!(store.remembered("cal", "b").await.expect("read"), seen("2", digits), "with all their digits");
+    assert_eq!(store.remembered("cal", "c").await.expect("read"), None);
+
+    // In order: the last change of a key counts.
+    let second = vec![change("a", None), change("c", seen("3", json!(3))), change("c", seen("4", json!(4)))];
+    store.commit_cursor("cal", &old, json!(2), second).await.expect("committed");
+    assert_eq!(hashes("cal").await, pairs(&[("b", "2"), ("c", "4")]));
+    store.commit_cursor("cal", &old, json!(3), vec![change("never", None)]).await.expect("nothing to forget");
+
+    rig.clock.advance(SignedDuration::from_secs(2));
+    store.lease("poll", "b", 1_000, rig.now()).await.expect("asked").expect("it ran out");
+    store.commit_cursor("cal", &old, json!(4), vec![change("b", None)]).await.expect_err("it is another's");
+    assert_eq!(hashes("cal").await, pairs(&[("b", "2"), ("c", "4")]));
+    store.forget_cursor("cal").await.expect("forgotten");
+    assert_eq!((hashes("cal").await, store.cursor("cal").await.expect("read")), (Vec::new(), None));
+    assert_eq!(hashes("other").await, pairs(&[("a", "9")]), "another source's is left alone");
+}
+
+pub async fn a_renamed_source_keeps_its_snapshot(rig: Rig) {
+    let store = &rig.store;
+    let fence = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
+    let now = Some(Remembered { hash: "1".into(), value: json!(1) });
+    let change = Change { key: "a".into(), now: now.clone() };
+    store.commit_cursor("old", &fence, json!(1), vec![change]).await.expect("committed");
+    for _ in 0..2 {
+        store.rename_source("old", "new", &[]).await.expect("renamed");
+    }
+    assert_eq!(store.remembered("new", "a").await.expect("read"), now);
+    assert_eq!(store.snapshot("old").await.expect("read").len(), 0);
+}
+
 pub async fn a_renamed_source_keeps_what_it_knows(rig: Rig) {
     let store = &rig.store;
     let fence = store.lease("poll", "a", 1_000, rig.now()).await.expect("asked").expect("it is free");
@@ -52,6 +97,7 @@ pub async fn a_renamed_source_keeps_what_it_knows(rig: Rig) {
         why: "questions".into(),
         since: rig.now(),
         until: None,
+        probe: None,
     };
     store.suspend(suspension("old")).await.expect("suspended");
     let linked_as = async |id: &str, link: &str| {
@@ -92,6 +138,7 @@ pub async fn a_renamed_sink_stays_suspended(rig: Rig) {
         why: "credentials".into(),
         since: rig.now(),
         until: None,
+        probe: None,
     };
     for (scope, name) in [(Scope::Account, "old"), (Scope::Sink, "old"), (Scope::Route, "old")] {
         store.suspend(suspension(scope, name)).await.expect("suspended");
@@ -120,6 +167,7 @@ pub async fn people_are_told_once_of_a_suspension(rig: Rig) {
         why: why.into(),
         since: rig.now(),
         until: hours.map(|hours| rig.now() + SignedDuration::from_hours(hours)),
+        probe: None,
     };
     let listed = async || store.suspensions().await.expect("listed");
     assert!(store.suspend(suspension("quota", Some(2))).await.expect("suspended"));

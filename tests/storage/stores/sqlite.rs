@@ -21,6 +21,11 @@ async fn nothing_is_known_of_what_was_never_seen() {
 }
 
 #[tokio::test]
+async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word() {
+    deliveries::a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(rig()).await;
+}
+
+#[tokio::test]
 async fn an_intent_is_open_until_it_is_settled() {
     deliveries::an_intent_is_open_until_it_is_settled(rig()).await;
 }
@@ -121,6 +126,16 @@ async fn p9_a_cursor_is_written_under_the_newest_lease_alone() {
 }
 
 #[tokio::test]
+async fn p9_a_snapshot_is_written_with_its_cursor_or_not_at_all() {
+    keeping::p9_a_snapshot_is_written_with_its_cursor_or_not_at_all(rig()).await;
+}
+
+#[tokio::test]
+async fn a_renamed_source_keeps_its_snapshot() {
+    keeping::a_renamed_source_keeps_its_snapshot(rig()).await;
+}
+
+#[tokio::test]
 async fn a_renamed_source_keeps_what_it_knows() {
     keeping::a_renamed_source_keeps_what_it_knows(rig()).await;
 }
@@ -216,4 +231,14 @@ async fn p6_a_restart_takes_up_at_once_what_the_last_process_had_under_way() {
     let second = rig(store());
     assert_eq!(second.standing(&case).await.busy, None);
     second.begin(&case).await;
+}
+
+#[tokio::test]
+async fn p3_a_delivery_received_again_keeps_its_place_in_line() {
+    deliveries::p3_a_delivery_received_again_keeps_its_place_in_line(rig()).await;
+}
+
+#[tokio::test]
+async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked() {
+    deliveries::p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig()).await;
 }

@@ -111,7 +111,7 @@ pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
 
 /// Refused requests, newest first.
 pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite::Result<Vec<Refused>> {
-    let sql = "SELECT at, source, status, why, peer, bytes FROM refused
+    let sql = "SELECT at, source, status, why, peer, bytes, body FROM refused
                WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params![source, at_most(limit, 50)], |row| {
@@ -122,6 +122,7 @@ pub fn refused(db: &Connection, source: Option<&str>, limit: usize) -> rusqlite:
             why: row.get("why")?,
             peer: row.get("peer")?,
             bytes: row.get::<_, i64>("bytes")?.cast_unsigned(),
+            body: row.get("body")?,
         })
     })?;
     rows.collect()

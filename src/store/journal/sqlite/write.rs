@@ -68,7 +68,7 @@ fn step(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
 }
 
 fn refuse(db: &Connection, refused: &Refused) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO refused (at, source, status, why, peer, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO refused (at, source, status, why, peer, bytes, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     db.prepare_cached(sql)?
         .execute(params![
             micros(refused.at),
@@ -76,7 +76,8 @@ fn refuse(db: &Connection, refused: &Refused) -> rusqlite::Result<()> {
             refused.status,
             refused.why,
             refused.peer,
-            refused.bytes.cast_signed()
+            refused.bytes.cast_signed(),
+            refused.body
         ])
         .map(drop)
 }
@@ -108,5 +109,8 @@ pub fn forget(db: &Connection, keep: Timestamp, bodies: Timestamp, limit: usize)
             format!("DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE at < ?1 ORDER BY at LIMIT ?2)");
         forgotten += db.prepare_cached(&sql)?.execute([micros(before), limit])?;
     }
+    let sql = "UPDATE refused SET body = NULL
+               WHERE id IN (SELECT id FROM refused WHERE at < ?1 AND body IS NOT NULL ORDER BY at LIMIT ?2)";
+    forgotten += db.prepare_cached(sql)?.execute([micros(oldest_body), limit])?;
     Ok(forgotten)
 }

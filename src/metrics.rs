@@ -1,0 +1,151 @@
+//! What is counted while the bridge works, for Prometheus. What can be asked for at any time (queues, quotas, what is
+//! stopped) is read when it is scraped: [`crate::admin::scrape`].
+//!
+//! Labels are names of the config and fixed words: their number is bounded by the config.
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::store::journal::{Entry, Polled, Record, Refused, Step};
+
+/// The labels of one series.
+pub type Labels = Vec<(&'static str, String)>;
+
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// Seconds: from a fast vendor's answer to the client's patience.
+const CALL: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Seconds: from receipt to delivery, retries of hours included.
+const JOURNEY: [f64; 10] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 86_400.0];
+
+/// Counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    received: Counters,
+    published: Counters,
+    refused: Counters,
+    polls: Counters,
+    attempts: Counters,
+    attempt_seconds: Histograms,
+    deliveries: Counters,
+    journey_seconds: Histograms,
+    /// The sources of the config: anybody can ask for another.
+    sources: Vec<String>,
+}
+
+impl Metrics {
+    /// Counts from zero. Requests to sources that are not among these count as `unknown`.
+    #[must_use]
+    pub fn new(sources: Vec<String>) -> Self {
+        let mut registry = Registry::with_prefix("dari");
+        let counters = Counters::default;
+        let histograms = |make: fn() -> Histogram| Histograms::new_with_constructor(make);
+        let metrics = Self {
+            received: counters(),
+            published: counters(),
+            refused: counters(),
+            polls: counters(),
+            attempts: counters(),
+            attempt_seconds: histograms(|| Histogram::new(CALL)),
+            deliveries: counters(),
+            journey_seconds: histograms(|| Histogram::new(JOURNEY)),
+            sources,
+            registry: Registry::default(),
+        };
+        registry.register("events_received", "Events made durable, by source", metrics.received.clone());
+        registry.register(
+            "events_published",
+            "Events that came out of the broker, by source",
+            metrics.published.clone(),
+        );
+        registry.register(
+            "requests_refused",
+            "Requests that became no event, by source and status",
+            metrics.refused.clone(),
+        );
+        registry.register("polls", "Polls by source and result", metrics.polls.clone());
+        registry.register("attempts", "Calls made for deliveries, by route and outcome", metrics.attempts.clone());
+        let help = "How long those calls took, by route";
+        registry.register_with_unit("attempt", help, Unit::Seconds, metrics.attempt_seconds.clone());
+        registry.register("deliveries", "Deliveries that ended, by route and ending", metrics.deliveries.clone());
+        let help = "From an event's receipt to its delivery, by route";
+        registry.register_with_unit("delivery", help, Unit::Seconds, metrics.journey_seconds.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// Events of a source are durable.
+    pub fn received(&self, source: &str, events: u64) {
+        self.received.get_or_create(&of("source", source)).inc_by(events);
+    }
+
+    /// An event came out of the broker.
+    pub fn published(&self, source: &str) {
+        self.published.get_or_create(&of("source", source)).inc();
+    }
+
+    /// An event was delivered this many seconds after its receipt.
+    pub fn delivered(&self, route: &str, seconds: f64) {
+        self.journey_seconds.get_or_create(&of("route", route)).observe(seconds);
+    }
+
+    /// Something was written into the journal.
+    pub fn record(&self, record: &Record) {
+        match record {
+            Record::Entry(entry) => self.step(entry),
+            Record::Refused(Refused { source, status, .. }) => {
+                let known = self.sources.contains(source);
+                let source = if known { source.as_str() } else { "unknown" };
+                self.refused.get_or_create(&two(("source", source), ("status", &status.to_string()))).inc();
+            }
+            Record::Polled(Polled { source, failed, events, .. }) => {
+                let result = if *failed { "failed" } else { "ok" };
+                self.polls.get_or_create(&two(("source", source), ("result", result))).inc();
+                self.received(source, *events);
+            }
+        }
+    }
+
+    fn step(&self, entry: &Entry) {
+        let Some(route) = entry.route.as_deref() else { return };
+        match &entry.step {
+            Step::Attempt { outcome, took_ms, .. } => {
+                self.attempts.get_or_create(&two(("route", route), ("outcome", outcome))).inc();
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of a call")]
+                let seconds = *took_ms as f64 / 1000.0;
+                self.attempt_seconds.get_or_create(&of("route", route)).observe(seconds);
+            }
+            Step::Ended { ending, .. } => {
+                self.deliveries.get_or_create(&two(("route", route), ("ending", ending))).inc();
+            }
+            Step::Skipped { .. } => {
+                self.deliveries.get_or_create(&two(("route", route), ("ending", "skipped"))).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// All counts in the text format of `OpenMetrics`, without its last line.
+    ///
+    /// # Errors
+    /// None: text takes all there is to write.
+    pub fn encode(&self, text: &mut String) -> std::fmt::Result {
+        encode_registry(text, &self.registry)
+    }
+}
+
+/// One label.
+#[must_use]
+pub fn of(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
+}
+
+/// Two labels.
+#[must_use]
+pub fn two(a: (&'static str, &str), b: (&'static str, &str)) -> Labels {
+    vec![(a.0, a.1.to_owned()), (b.0, b.1.to_owned())]
+}

@@ -1,0 +1,2 @@
+-- What was refused and nobody else has any more.
+ALTER TABLE refused ADD COLUMN body TEXT;

@@ -1,0 +1,385 @@
+//! The vendor of a history: it keeps records, does what it is told, and tells or does not tell that it did.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dari::connectors::client::{Client, SendError};
+use dari::connectors::{
+    AccountKind, Answer, Ask, Build, Built, Call, Limits, Manifest, OnDoubt, Operation, Sink, SinkKind,
+};
+use dari::outcome::{Outcome, Scope, Verb};
+use dari::settings::{Field, Kind, Need};
+use dari::template::Escape;
+use http::{HeaderMap, Method, StatusCode};
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::knobs::Nature;
+use crate::world::{Delivery, Process, World, lock};
+
+/// The connector, as the config knows it.
+pub static MANIFEST: Manifest = Manifest {
+    name: "model",
+    title: "Model",
+    about: "A vendor in memory.",
+    account: Some(AccountKind {
+        fields: &[],
+        check: |_| Vec::new(),
+        url: None,
+        limits: Limits { rate: None, concurrency: None, monthly: None },
+        zone: None,
+    }),
+    sources: &[],
+    sinks: &[KIND],
+    lookup: None,
+    sandbox: None,
+};
+
+/// Its sink: it can do everything.
+pub const KIND: SinkKind = SinkKind {
+    name: "model",
+    fields: &[Field { name: "account", kind: Kind::Account("model"), need: Need::Required, doc: "The account" }],
+    verbs: &[Verb::Create, Verb::Update, Verb::Delete, Verb::Comment],
+    escape: Escape::None,
+    takes_request: false,
+    advice: "",
+    build: nobody,
+};
+
+/// The sink that the config is checked with; it is never called.
+fn nobody(_: &Build<'_>) -> Built<Box<dyn Sink>> {
+    Ok(Box::new(Model { process: None, account: String::new(), nature: Nature::Held }))
+}
+
+/// What can go wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No connection.
+    NotSent,
+    /// It is lost on the way there.
+    LostBefore,
+    /// It is done, and the answer is lost on the way back.
+    LostAfter,
+    /// The vendor fails and does nothing.
+    Fails,
+    /// 429.
+    Busy,
+    /// 401: the whole account.
+    Refuses,
+    /// It is slow.
+    Slow,
+}
+
+pub const TROUBLES: [Trouble; 7] = [
+    Trouble::NotSent,
+    Trouble::LostBefore,
+    Trouble::LostAfter,
+    Trouble::Fails,
+    Trouble::Busy,
+    Trouble::Refuses,
+    Trouble::Slow,
+];
+
+/// All that the vendor knows.
+#[derive(Default)]
+pub struct Vendor(Mutex<Books>);
+
+#[derive(Default)]
+pub struct Books {
+    pub records: BTreeMap<String, Record>,
+    /// What took effect, in order.
+    pub acts: Vec<Act>,
+    /// What it was told and could not do: a route that knows its records never asks for it.
+    pub impossible: Vec<(Delivery, String)>,
+    /// The records that a known call made.
+    known: HashMap<String, String>,
+    /// Calls under way, by account.
+    inside: HashMap<String, u32>,
+    /// Deliveries' subjects under way, by route.
+    busy: HashMap<(String, String), u32>,
+    /// Calls that arrived, by account and month.
+    pub calls: BTreeMap<(String, String), u64>,
+    /// Those of them that came while the month's calls were limited.
+    pub limited: BTreeMap<(String, String), u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub route: String,
+    pub subject: String,
+    /// The event that it is as of.
+    pub event: String,
+    pub there: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub verb: Verb,
+    pub delivery: Delivery,
+    pub webhook_id: String,
+    pub record: String,
+}
+
+impl Vendor {
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.0)
+    }
+}
+
+impl Books {
+    /// Does what a call says: the id of its record, or why it cannot be done.
+    fn act(
+        &mut self,
+        verb: Verb,
+        record: Option<&str>,
+        webhook_id: &str,
+        whose: Delivery,
+        nature: Nature,
+    ) -> Result<String, String> {
+        if nature == Nature::Idempotent
+            && let Some(known) = self.known.get(webhook_id)
+        {
+            return Ok(known.clone());
+        }
+        let id = match (verb, record) {
+            (Verb::Create, _) => {
+                let id = format!("r{}", self.records.len());
+                let (route, subject, event) = (whose.route.clone(), whose.subject.clone(), whose.event.clone());
+                self.records.insert(id.clone(), Record { route, subject, event, there: true });
+                id
+            }
+            (_, None) => return Err(format!("{} of nothing", verb.name())),
+            (verb, Some(id)) => {
+                let record = self.records.get_mut(id).ok_or_else(|| format!("{id} was never there"))?;
+                match verb {
+                    Verb::Delete => record.there = false,
+                    _ if !record.there => return Err(format!("{id} was deleted")),
+                    Verb::Update => record.event.clone_from(&whose.event),
+                    _ => {}
+                }
+                id.to_owned()
+            }
+        };
+        self.known.insert(webhook_id.to_owned(), id.clone());
+        self.acts.push(Act { verb, delivery: whose, webhook_id: webhook_id.to_owned(), record: id.clone() });
+        Ok(id)
+    }
+
+    /// The record of a delivery that took effect.
+    pub fn effect_of(&self, webhook_id: &str) -> Option<String> {
+        self.acts.iter().find(|act| act.webhook_id == webhook_id).map(|act| act.record.clone())
+    }
+}
+
+/// The vendor as a process's sink calls it.
+pub struct Model {
+    pub process: Option<Arc<Process>>,
+    pub account: String,
+    pub nature: Nature,
+}
+
+/// A call on its way: while it lives it takes a place at the vendor.
+struct Visit<'a> {
+    world: &'a World,
+    account: &'a str,
+    whose: Option<(String, String)>,
+}
+
+impl<'a> Visit<'a> {
+    fn enter(world: &'a World, account: &'a str, whose: Option<&Delivery>) -> Self {
+        let month = world.clock.now().strftime("%Y-%m").to_string();
+        let mut books = world.vendor.books();
+        if !world.is_calm() {
+            *books.limited.entry((account.to_owned(), month.clone())).or_default() += 1;
+        }
+        *books.calls.entry((account.to_owned(), month)).or_default() += 1;
+        let inside = books.inside.entry(account.to_owned()).or_default();
+        *inside += 1;
+        if *inside > world.knobs.concurrency * world.knobs.replicas {
+            let why = format!("{inside} calls at once at {account}, {} allowed", world.knobs.concurrency);
+            world.wrong(why);
+        }
+        let whose = whose.map(|d| (d.route.clone(), d.subject.clone()));
+        if let Some(whose) = &whose {
+            let busy = books.busy.entry(whose.clone()).or_default();
+            *busy += 1;
+            if *busy > 1 {
+                world.wrong(format!("two calls of one subject at once: {whose:?}"));
+            }
+        }
+        Self { world, account, whose }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let mut books = self.world.vendor.books();
+        *books.inside.entry(self.account.to_owned()).or_default() -= 1;
+        if let Some(whose) = self.whose.take() {
+            *books.busy.entry(whose).or_default() -= 1;
+        }
+    }
+}
+
+impl Model {
+    fn process(&self) -> &Arc<Process> {
+        self.process.as_ref().expect("only a sink of a process is called")
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let world = &self.process().world;
+        if world.is_calm() || !world.happens(world.knobs.trouble, 1_000) {
+            return None;
+        }
+        let kinds: Vec<_> = TROUBLES
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| world.knobs.troubles & (1 << n) != 0)
+            .map(|(_, t)| *t)
+            .collect();
+        world.random(|dice| kinds.choose(dice).copied())
+    }
+
+    async fn answer(&self, call: &Call) -> Result<Answer, SendError> {
+        let world = &self.process().world;
+        let (verb, webhook_id, record) = read(&call.part);
+        let whose = world.delivery(&webhook_id);
+        let trouble = self.trouble();
+        if trouble == Some(Trouble::NotSent) {
+            return Err(SendError::NotSent("no connection".into()));
+        }
+        // A question does not stand in line with what is done.
+        let _visit = Visit::enter(world, &self.account, verb.is_some().then_some(&whose));
+        world.sleep(1, 50).await;
+        if trouble == Some(Trouble::Slow) {
+            world.sleep(1_000, 40_000).await;
+        }
+        let said = match trouble {
+            Some(Trouble::LostBefore) => Err(SendError::NoAnswer("lost on the way".into())),
+            Some(Trouble::Fails) => answer(500, &json!({})),
+            Some(Trouble::Busy) => answer(429, &json!({})),
+            Some(Trouble::Refuses) => answer(401, &json!({})),
+            _ if is_bad(&whose.event) => answer(422, &json!({})),
+            trouble => {
+                let said = self.act(verb, record.as_deref(), &webhook_id, &whose);
+                if trouble == Some(Trouble::LostAfter) {
+                    Err(SendError::NoAnswer("lost on the way back".into()))
+                } else {
+                    said
+                }
+            }
+        };
+        world.sleep(1, 50).await;
+        let what = verb.map_or("asks for", Verb::name);
+        let came = match &said {
+            Ok(answer) => format!("{} {}", answer.status, answer.text()),
+            Err(error) => error.to_string(),
+        };
+        world.log(format!("{}: {what} {}/{} → {trouble:?} {came}", self.process().name, whose.route, whose.event));
+        said
+    }
+
+    fn act(
+        &self,
+        verb: Option<Verb>,
+        record: Option<&str>,
+        webhook_id: &str,
+        whose: &Delivery,
+    ) -> Result<Answer, SendError> {
+        let world = &self.process().world;
+        let mut books = world.vendor.books();
+        let Some(verb) = verb else { return answer(200, &json!({ "found": books.effect_of(webhook_id) })) };
+        match books.act(verb, record, webhook_id, whose.clone(), self.nature) {
+            Ok(id) => {
+                world.log(format!("the vendor did: {} {id} for {}/{}", verb.name(), whose.route, whose.event));
+                answer(200, &json!({ "id": id }))
+            }
+            Err(why) => {
+                world.log(format!("the vendor cannot do {}/{}: {why}", whose.route, whose.event));
+                books.impossible.push((whose.clone(), why));
+                answer(404, &json!({}))
+            }
+        }
+    }
+}
+
+/// True if the vendor will never take an event's record.
+pub fn is_bad(event: &str) -> bool {
+    event.ends_with('!')
+}
+
+fn answer(status: u16, body: &Value) -> Result<Answer, SendError> {
+    let status = StatusCode::from_u16(status).expect("a status");
+    Ok(Answer { status, headers: HeaderMap::new(), body: Bytes::from(body.to_string()) })
+}
+
+/// What to do (`None`: a question), for which delivery, with which record.
+fn read(part: &Value) -> (Option<Verb>, String, Option<String>) {
+    let verb = serde_json::from_value(part["verb"].clone()).ok();
+    let text = |name: &str| part[name].as_str().map(str::to_owned);
+    (verb, text("id").expect("each call says its id"), text("record"))
+}
+
+fn call(part: Value, idempotent: bool) -> Call {
+    static WHERE: LazyLock<Url> = LazyLock::new(|| Url::parse("http://model/").expect("a URL"));
+    let mut call = Call::new(Method::POST, WHERE.clone()).idempotent(idempotent);
+    call.part = part;
+    call
+}
+
+#[async_trait]
+impl Sink for Model {
+    fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
+        let verb = operation.verb;
+        let idempotent = self.nature == Nature::Idempotent || matches!(verb, Verb::Update | Verb::Delete);
+        let part = json!({ "verb": verb, "id": operation.webhook_id, "record": operation.remote_id });
+        Ok(call(part, idempotent))
+    }
+
+    fn classify(&self, _call: &Call, answer: &Answer) -> Outcome {
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        match answer.status.as_u16() {
+            200 => Outcome::Delivered { remote_id: said["id"].as_str().map(str::to_owned) },
+            429 => Outcome::Retry { after: Some(Duration::from_secs(7)), account: true, why: "busy".into() },
+            401 => Outcome::Suspend { what: Scope::Account, why: "refused".into(), until: None },
+            404 | 422 => Outcome::reject("cannot be"),
+            _ => Outcome::retry("failed"),
+        }
+    }
+
+    async fn send(&self, _client: &Client, call: &Call) -> Result<Answer, SendError> {
+        self.process().point("before a call").await;
+        let answer = self.answer(call).await;
+        self.process().point("after a call").await;
+        answer
+    }
+
+    fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {
+        match question {
+            Ask::Doubt { operation, .. } if self.nature == Nature::Asked => {
+                Some(Ok(call(json!({ "id": operation.webhook_id }), true)))
+            }
+            _ => None,
+        }
+    }
+
+    fn answered(&self, _question: &Ask<'_>, answer: &Answer) -> Result<Vec<String>, Outcome> {
+        if answer.status != StatusCode::OK {
+            return Err(self.classify(&call(Value::Null, true), answer));
+        }
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        Ok(said["found"].as_str().map(str::to_owned).into_iter().collect())
+    }
+
+    fn on_doubt(&self, _verb: Verb) -> OnDoubt {
+        match self.nature {
+            Nature::Asked => OnDoubt::Find,
+            Nature::Held => OnDoubt::Hold,
+            Nature::Idempotent | Nature::Twice => OnDoubt::Retry,
+        }
+    }
+}
