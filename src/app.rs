@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operator, Pulse, Settling, api, serve};
+use crate::admin::{Operator, Pulse, Settling};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::spool::SpoolError;
@@ -23,14 +23,12 @@ use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::{Client, ClientError};
-use crate::connectors::{Hook, Poller, SourceRole, Stream};
-use crate::deliver::gate::{Gate, Shared};
+use crate::connectors::{Hook, SourceRole};
+use crate::deliver::gate::Shared;
 use crate::deliver::halts::Halts;
 use crate::deliver::{Services, historian, refill, worker};
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
-use crate::poll::PollLoop;
-use crate::poll::meter::AccountMeter;
 use crate::redact::Redactor;
 use crate::settings::Fault;
 use crate::store::journal::Journal;
@@ -39,14 +37,17 @@ use crate::stream::StreamLoop;
 
 mod connect;
 mod housekeeping;
+mod listeners;
 pub mod moving;
 mod names;
 mod observe;
 mod plans;
 mod settling;
+mod sources;
 mod spooled;
 
 pub use observe::{Observed, Seen};
+use sources::{Polled, meter, receiving};
 pub use spooled::forward;
 
 /// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
@@ -194,7 +195,13 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let metrics = Arc::new(Metrics::new(sources));
     let journal = Arc::new(Observed::new(embedded.journal.clone(), Arc::clone(&metrics)));
     let connected = connect::open(config, &embedded, clock, whom).await?;
-    let settling = connect::settle(config, &*store, &connected, whom).await?;
+    let settling = match connect::settle(config, &*store, &connected, whom).await {
+        Ok(settling) => settling,
+        Err(error) => {
+            connected.0.finish().await;
+            return Err(error);
+        }
+    };
     let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
@@ -312,11 +319,11 @@ impl Bridge {
         let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
         let operator = Arc::new(operator(&config, &parts, clock, wakes));
         let admin = match &config.listen.admin {
-            Some(admin) => Some(bind(admin.address).await?),
+            Some(admin) => Some(listeners::bind(admin.address).await?),
             None => None,
         };
-        let hooks = bind(config.listen.hooks).await?;
-        let socket = socket(&config);
+        let hooks = listeners::bind(config.listen.hooks).await?;
+        let socket = listeners::socket(&config);
         Ok(Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket })
     }
 
@@ -373,8 +380,8 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.start("stream", stream.run(until));
         }
-        serve_api(&mut tasks, &config, &operator, (admin, socket));
-        let public = public_router(Arc::clone(&intake), operator);
+        listeners::serve_api(&mut tasks, &config, &operator, (admin, socket));
+        let public = listeners::public_router(Arc::clone(&intake), operator);
         let until = tasks.until.clone().cancelled_owned();
         tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
 
@@ -449,109 +456,4 @@ fn settle(tasks: &mut Tasks, parts: &Parts, config: &Arc<Config>) {
         // A part that ends before it is told to is taken for broken.
         until.cancelled().await;
     });
-}
-
-fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
-    let (store, halts) = (Arc::clone(&parts.store), Arc::clone(&parts.halts));
-    Arc::new(AccountMeter { gate: Arc::clone(gate), store, halts, clock: clock.clone() })
-}
-
-/// A poller with what its loop needs to know of it.
-struct Polled {
-    source: String,
-    account: Option<String>,
-    poller: Box<dyn Poller>,
-    wake: Arc<Notify>,
-}
-
-impl Polled {
-    fn into_loop(self, parts: &Parts, clock: Clock) -> PollLoop {
-        PollLoop {
-            owner: OWNER.to_owned(),
-            source: self.source,
-            account: self.account,
-            poller: self.poller,
-            store: Arc::clone(&parts.store),
-            broker: Arc::clone(&parts.broker),
-            journal: parts.journal.clone(),
-            halts: Arc::clone(&parts.halts),
-            clock,
-            wake: self.wake,
-        }
-    }
-}
-
-fn receiving(
-    (source, account): (String, Option<String>),
-    stream: Box<dyn Stream>,
-    parts: &Parts,
-    clock: &Clock,
-    dry_run: bool,
-) -> StreamLoop {
-    StreamLoop {
-        source,
-        account,
-        stream,
-        broker: Arc::clone(&parts.broker),
-        journal: parts.journal.clone(),
-        halts: Arc::clone(&parts.halts),
-        clock: clock.clone(),
-        dry_run,
-    }
-}
-
-/// Bound before the bridge calls itself ready: a command that comes then must find it.
-///
-/// Deliveries need no socket: without it (its path may be too long for one) the bridge works on.
-fn socket(config: &Config) -> Option<UnixListener> {
-    let bound = serve::bind_socket(&serve::socket_path(&config.store));
-    bound.inspect_err(|error| tracing::error!(%error, "commands cannot reach this bridge: there is no socket")).ok()
-}
-
-fn serve_api(
-    tasks: &mut Tasks,
-    config: &Config,
-    operator: &Arc<Operator>,
-    (listener, socket): (Option<TcpListener>, Option<UnixListener>),
-) {
-    let api = api::router(Arc::clone(operator));
-    if let Some(listener) = listener {
-        let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
-        let served = serve::on_listener(listener, api.clone(), token, tasks.until.clone());
-        let until = tasks.until.clone();
-        tasks.start("admin", async move { after(served.await, "listener", &until).await });
-    }
-    if let Some(socket) = socket {
-        let (path, until) = (serve::socket_path(&config.store), tasks.until.clone());
-        tasks.start("socket", async move {
-            after(serve::on_socket(socket, &path, api, until.clone()).await, "socket", &until).await;
-        });
-    }
-}
-
-/// Deliveries need no admin API: without it the bridge works on.
-async fn after(served: std::io::Result<()>, at: &'static str, until: &CancellationToken) {
-    if let Err(error) = served {
-        tracing::error!(%error, at, "the admin API cannot be served there");
-        until.cancelled().await;
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|why| AppError::Listen { address: address.to_string(), why })
-}
-
-fn public_router(intake: Arc<Intake>, operator: Arc<Operator>) -> axum::Router {
-    use axum::Json;
-    use axum::http::StatusCode;
-    use axum::routing::get;
-    intake::router(intake).route(
-        "/readyz",
-        get(async move || {
-            // Anybody can ask here: what is suspended and why is told on the admin API.
-            let readiness = operator.ability().await;
-            let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, Json(readiness))
-        }),
-    )
 }

@@ -26,6 +26,7 @@ pub static ALL: &[&Manifest] = &[
     &works::MANIFEST,
     &slack::MANIFEST,
     &worksection::MANIFEST,
+    &dooray::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
     &shopify::MANIFEST,
@@ -204,6 +205,7 @@ pub mod verify;
 
 // The connectors.
 pub mod amqp;
+pub mod dooray;
 pub mod github;
 pub mod http;
 pub mod shopify;

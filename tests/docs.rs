@@ -112,6 +112,7 @@ fn variable(name: &str) -> String {
     let value = match name.rsplit('_').next() {
         Some("URL") => "https://receiver.example.com/events",
         Some("WHSEC") => "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        Some("SECRET") => "0123456789abcdef",
         _ => "dummy",
     };
     value.to_owned()

@@ -132,16 +132,13 @@ impl Operator {
         if over {
             return Ok(false);
         }
-        let what = match to {
-            Some(to) => {
-                // As it is: what that route has had of it already collapses.
-                self.broker.publish_to(to, Arc::clone(event)).await?;
-                format!("given to route {to}, since route {name} is retired")
-            }
-            None => {
-                self.store.settle(self.retired(delivery, event, message.attempt)).await?;
-                format!("kept as a dead letter, since route {name} is retired")
-            }
+        let what = if let Some(to) = to {
+            // As it is: what that route has had of it already collapses.
+            self.broker.publish_to(to, Arc::clone(event)).await?;
+            format!("given to route {to}, since route {name} is retired")
+        } else {
+            self.store.settle(self.retired(delivery, event, message.attempt)).await?;
+            format!("kept as a dead letter, since route {name} is retired")
         };
         let (at, route) = (self.clock.now(), Some(name.to_owned()));
         self.journal.record(Record::Entry(Entry { at, event: event.key(), route, step: Step::Operator { what } }));

@@ -50,7 +50,7 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
             faults.push(format!(
                 "route {name} is no longer in the config, but {queued} messages wait for it and {links} links belong \
                  to it. Say `was: {name}` at the route that takes its place, put it back with `enabled: false`, or \
-                 forget it with `dari routes retire {name}`"
+                 forget it with `dari routes retire {name}` (with `--drain` its messages are kept)"
             ));
         }
     }

@@ -40,11 +40,11 @@ use crate::event::Event;
 use crate::store::Store;
 use line::{Line, LineConsumer, Want};
 use link::Link;
-use publisher::{Parcel, Publisher};
-use pump::within;
+use publisher::{Parcel, Publisher, parcel};
+use pump::{timely, within};
 use register::Register;
 use topology::{Names, Plan, Queues};
-use wire::{Stamp, short};
+use wire::{Stamp, seconds_until, short};
 
 pub use link::{Address, connect};
 pub use topology::code;
@@ -156,24 +156,6 @@ impl Shared {
     }
 }
 
-/// Whole seconds until a time, rounded up: nothing comes before it.
-fn seconds_until(now: Timestamp, due: Timestamp) -> u64 {
-    let left = due.duration_since(now);
-    if left.is_negative() {
-        return 0;
-    }
-    u64::try_from(left.as_secs()).unwrap_or(0) + u64::from(left.subsec_nanos() > 0)
-}
-
-fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parcel> {
-    let build = || {
-        let properties = wire::properties(event, stamp)?;
-        let body = Bytes::copy_from_slice(event.data.bytes());
-        Ok::<_, String>(Parcel { exchange: short(exchange)?, key: short(key)?, properties, body })
-    };
-    build().map_err(BrokerError::Unavailable)
-}
-
 fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }
@@ -187,6 +169,9 @@ impl RabbitBroker {
     /// another store.
     pub async fn open(address: Address, prefix: &str, store: Arc<dyn Store>, clock: Clock) -> Result<Self> {
         let broker = Self::start(address, prefix, store, clock).await?;
+        if let Err(error @ BrokerError::Refused(_)) = broker.reach().await {
+            return Err(error);
+        }
         broker.shared.publishing.up(START).await?;
         broker.shared.consuming.up(START).await?;
         broker.shared.open.store(true, Ordering::Release);
@@ -194,7 +179,7 @@ impl RabbitBroker {
     }
 
     /// Begins to connect, and goes on for ever. Until it has been told the queues by [`Broker::declare`] nothing can be
-    /// published or received.
+    /// published.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`] if the store fails.
@@ -214,9 +199,12 @@ impl RabbitBroker {
         let (lines, open) = (Mutex::new(lines), AtomicBool::new(false));
         let shared = Shared { register, store, publishing, consuming, publisher, lines, open, stopping, stop };
         let shared = Arc::new(shared);
-        tokio::spawn(asides::run(Arc::clone(&shared)));
-        tokio::spawn(vigil::run(Arc::clone(&shared)));
-        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps: TaskTracker::new() })
+        let pumps = TaskTracker::new();
+        for looking in [asides::run(Arc::clone(&shared)).boxed(), vigil::run(Arc::clone(&shared)).boxed()] {
+            // What is cut off comes again, and the ledger knows it.
+            pumps.spawn(shared.stopping.clone().run_until_cancelled_owned(looking));
+        }
+        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps })
     }
 
     /// Whether the broker is there: waits for the first attempt at each URL.
@@ -281,14 +269,6 @@ impl RabbitBroker {
     }
 }
 
-/// Awaits an answer of several steps, but not for ever.
-async fn timely<T>(answer: impl Future<Output = std::result::Result<T, String>>) -> Result<T> {
-    match tokio::time::timeout(CHANGE, answer).await {
-        Ok(answer) => answer.map_err(BrokerError::Unavailable),
-        Err(_) => Err(BrokerError::Unavailable("it does not answer".to_owned())),
-    }
-}
-
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn declare(&self, bindings: Vec<Binding>) -> Result<()> {
@@ -338,7 +318,6 @@ impl Broker for RabbitBroker {
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
-        self.shared.check_open()?;
         let line = self.line(queue)?;
         if line.consumed.swap(true, Ordering::AcqRel) {
             return Err(BrokerError::Unavailable(format!("{queue} has a consumer already")));
@@ -454,7 +433,10 @@ impl Broker for RabbitBroker {
         self.shared.add_line(to);
         // From here on nothing new comes to the old one except what waits; that goes to both until it is deleted.
         self.move_all(&queues, from, to).await?;
+        register.forget(from);
+        let still = register.still().await;
         delete(&queues, names, from).await?;
+        drop(still);
         if let Some(line) = self.shared.lines().remove(from) {
             line.end();
         }
@@ -478,7 +460,9 @@ impl Broker for RabbitBroker {
             // It ends by itself, whatever the broker does.
             _ = pump.await;
         }
+        let still = self.shared.register.still().await;
         delete(&queues, self.shared.names(), queue).await?;
+        drop(still);
         self.shared.lines().remove(queue);
         // What waits comes to nobody when it is due, and is dropped then.
         self.shared.register.amend(|plan| _ = plan.remove(queue)).await?;
@@ -506,19 +490,4 @@ async fn delete(queues: &Queues<'_>, names: &Names, name: &str) -> Result<()> {
     let queue = short(&names.queue(name)).map_err(failed)?;
     let count = within(queues.channel.queue_delete(queue, QueueDeleteOptions::default())).await;
     count.map(drop).map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_rounded_up() {
-        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let now = at("2026-03-01T00:00:00.5Z");
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.5Z")), 0);
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.501Z")), 1);
-        assert_eq!(seconds_until(now, at("2026-03-01T00:00:02.5Z")), 2);
-        assert_eq!(seconds_until(now, at("2026-02-01T00:00:00Z")), 0);
-    }
 }

@@ -99,6 +99,10 @@ pub fn text(manifest: &Manifest) -> String {
             out.push_str("  its routes take `request: { method, path }`\n");
         }
     }
+    if let Some(lookup) = &manifest.lookup {
+        heading(&mut out, "lookup of a route, besides `account`, `match`, `cache` and `missing`");
+        fields_text(&mut out, lookup.fields, 2);
+    }
     out
 }
 
@@ -185,6 +189,7 @@ pub fn json(manifest: &Manifest) -> Value {
         "account": manifest.account.as_ref().map(account_json),
         "sources": manifest.sources.iter().map(source_json).collect::<Vec<_>>(),
         "sinks": manifest.sinks.iter().map(sink_json).collect::<Vec<_>>(),
+        "lookup": manifest.lookup.as_ref().map(|lookup| fields_json(lookup.fields)),
         "sandbox": manifest.sandbox.is_some(),
     })
 }

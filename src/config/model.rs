@@ -280,16 +280,6 @@ pub enum WithoutLink {
     Create,
 }
 
-/// Whose calls go first where several wait for one account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
-    /// Before the others: four of five calls, where others wait as well.
-    High,
-    /// In order of coming.
-    #[default]
-    Normal,
-}
-
 /// Something that a route reads from a vendor.
 #[derive(Clone, Debug)]
 pub struct LookupConfig {
@@ -307,6 +297,16 @@ pub struct LookupConfig {
     pub cache: Duration,
     /// True: if nothing or more than one is found, fields that need it are left out. False: a dead letter.
     pub omit: bool,
+}
+
+/// Whose calls go first where several wait for one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before the others: four of five calls, where others wait as well.
+    High,
+    /// In order of coming.
+    #[default]
+    Normal,
 }
 
 /// One case of a route: first match.

@@ -80,12 +80,11 @@ fn once_each<T>(items: Vec<Item<T>>) -> Vec<Item<T>> {
     let mut places = BTreeMap::<String, usize>::new();
     let mut once: Vec<Item<T>> = Vec::with_capacity(items.len());
     for item in items {
-        match places.get(&item.key) {
-            Some(&place) => once[place] = item,
-            None => {
-                places.insert(item.key.clone(), once.len());
-                once.push(item);
-            }
+        if let Some(&place) = places.get(&item.key) {
+            once[place] = item;
+        } else {
+            places.insert(item.key.clone(), once.len());
+            once.push(item);
         }
     }
     once
@@ -116,7 +115,9 @@ fn take(hash: &mut Sha256, value: &Value) {
         Value::Array(items) => {
             hash.update([b'[']);
             hash.update((items.len() as u64).to_be_bytes());
-            items.iter().for_each(|item| take(hash, item));
+            for item in items {
+                take(hash, item);
+            }
         }
         Value::Object(entries) => {
             hash.update([b'{']);

@@ -101,6 +101,7 @@ pub struct Attempt {
     begun: OnceLock<()>,
     /// Stable across the attempts of this delivery.
     webhook_id: String,
+    /// Of the trace that its event is in.
     traceparent: String,
     /// How the breaker let through what is under way.
     admitted: Mutex<Option<Admission>>,
@@ -273,8 +274,8 @@ impl Attempt {
             fields: &rendered.fields,
             remote_id: link.and_then(|link| link.remote_id.as_deref()),
             request: rendered.request.as_ref(),
-            webhook_id: &self.webhook_id,
             traceparent: &self.traceparent,
+            webhook_id: &self.webhook_id,
             now: self.services.clock.now(),
         }
     }

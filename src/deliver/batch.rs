@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::{Gate, Permit};
+use crate::config::Priority;
 use crate::connectors::{Call, Sink};
 use crate::outcome::Outcome;
 
@@ -135,12 +136,12 @@ impl Batcher {
     }
 
     /// Waits for a permit, then takes along who goes with this one; `None` if another takes this one along.
-    async fn lead(self: &Arc<Self>, number: u64, gate: &Gate, sink: &dyn Sink) -> Option<Party> {
+    async fn lead(self: &Arc<Self>, number: u64, gate: &Gate, priority: Priority, sink: &dyn Sink) -> Option<Party> {
         let _door = self.door.lock().await;
         while !self.may_go() {
             self.changed.notified().await;
         }
-        let permit = gate.permit().await?;
+        let permit = gate.permit_for(priority).await?;
         let mut gathered = self.gathered();
         let at = gathered.waiting.iter().position(|waiting| waiting.number == number)?;
         let own = gathered.waiting.remove(at)?;
@@ -162,11 +163,11 @@ impl Batcher {
 
 impl Place {
     /// Waits for its turn. To be dropped after [`Turn::Again`].
-    pub async fn turn(&mut self, gate: &Gate, sink: &dyn Sink) -> Turn {
+    pub async fn turn(&mut self, gate: &Gate, priority: Priority, sink: &dyn Sink) -> Turn {
         let led = tokio::select! {
             biased;
             invited = &mut self.seat => return invited.map_or(Turn::Again, Turn::Rides),
-            led = self.batcher.lead(self.number, gate, sink) => led,
+            led = self.batcher.lead(self.number, gate, priority, sink) => led,
         };
         match led {
             Some(party) => Turn::Leads(party),

@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_holds_for_its_time() {
-        let cache = Cache::new(Duration::from_secs(60));
+        let cache = Cache::new(Duration::from_mins(1));
         *cache.slot("a", at(0)).lock().await = Some(cache.known(Some(Value::from(1)), at(0)));
         let known = cache.slot("a", at(59)).lock().await.clone().expect("an answer");
         assert_eq!(
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_answers_are_known() {
-        let cache = Cache::new(Duration::from_secs(60));
+        let cache = Cache::new(Duration::from_mins(1));
         let count = || cache.slots.lock().expect("not poisoned").len();
         for n in 0..MOST {
             *cache.slot(&n.to_string(), at(0)).lock().await =

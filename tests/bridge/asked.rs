@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dari::connectors::client::Client;
 use dari::connectors::http;
 use dari::connectors::sandbox::{self, Fault, Order, Served};
 use dari::outcome::Scope;
@@ -204,6 +205,34 @@ async fn a_field_may_be_left_out_if_nothing_is_found() {
     assert_eq!(asked(&bridge, "b").await, ["lookup.person: nothing found, known"]);
     assert_eq!(people.calls.count(), 1);
     bridge.stop().await;
+}
+
+#[tokio::test]
+async fn a_test_of_the_config_answers_for_a_lookup() {
+    let (world, people, out) = world_that_looks_up("").await;
+    let event = json!({"source": "in", "type": "thing.changed", "subject": "1", "data": {"n": 1, "mail": "kim@x"}});
+    std::fs::write(world.dir.path().join("kim.json"), event.to_string()).unwrap();
+    let yaml = looking_up(&people, &out, "");
+    world.write(&format!(
+        r#"{yaml}
+tests:
+  - {{ name: found, event: kim.json, respond: {{ lookup.person: {{ body: {{ items: [{{ no: "7" }}] }} }} }}, expect: {{ news: {{ map: {{ by: "7" }} }} }} }}
+  - {{ name: none, event: kim.json, respond: {{ lookup.person: {{ body: {{ items: [] }} }} }}, expect: {{ news: {{ outcome: reject }} }} }}
+  - {{ name: silent, event: kim.json, expect: {{ news: {{ do: create }} }} }}
+"#
+    ));
+    let client = Client::new().unwrap();
+    let file = world.dir.path().join("dari.yaml");
+    let config =
+        dari::config::load(&file, &|_| None, &client, &world.clock).unwrap_or_else(|faults| panic!("{faults}"));
+    let report = dari::commands::test::run_all(&config, &client, &world.clock).unwrap();
+    insta::assert_snapshot!(report, @r"
+    ok    found
+    ok    none
+    FAIL  silent (line 23)
+          news: the test has no `respond` for lookup.person
+    2 passed, 1 failed
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use dari::connectors::call::TIMEOUT;
 use dari::connectors::sandbox::{self, Fault, Served};
 use dari::connectors::{Answer, Ask, Build, Built, Call, Manifest, OnDoubt, Operation, Sink, SinkKind, webhook};
 use dari::outcome::{Outcome, Scope, Verb};
-use dari::settings::{Field, Kind, Need};
+use dari::settings::{Fault as Wrong, Field, Kind, Need};
 use dari::store::DeadClass;
 use dari::template::Escape;
 use http::{Method, StatusCode};
@@ -87,14 +87,16 @@ static BULK: Manifest = Manifest {
 };
 
 fn sink(build: &Build<'_>) -> Built<Box<dyn Sink>> {
-    Ok(Box::new(Bulk(build.settings.text("url").unwrap_or_default().parse().unwrap())))
+    let fault = |error: url::ParseError| vec![Wrong::new(build.settings.spot("url"), error.to_string())];
+    let url = build.settings.text("url").unwrap_or_default().parse().map_err(fault)?;
+    Ok(Box::new(Bulk(url)))
 }
 
 struct Bulk(url::Url);
 
 impl Bulk {
-    fn call(&self, records: Value) -> Call {
-        Call::new(Method::POST, self.0.clone()).json(&records).timeout(TIMEOUT)
+    fn call(&self, records: &Value) -> Call {
+        Call::new(Method::POST, self.0.clone()).json(records).timeout(TIMEOUT)
     }
 }
 
@@ -111,7 +113,7 @@ impl Sink for Bulk {
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let mut record = Value::Object(operation.fields.clone());
         record["reference"] = json!(operation.webhook_id);
-        Ok(self.call(json!([record])).part(record))
+        Ok(self.call(&json!([record])).part(record))
     }
 
     fn classify(&self, _: &Call, answer: &Answer) -> Outcome {
@@ -142,7 +144,7 @@ impl Sink for Bulk {
 
     fn merge(&self, calls: &[&Call]) -> Option<Call> {
         let same = calls.iter().all(|call| call.part["lane"] == calls[0].part["lane"]);
-        same.then(|| self.call(calls.iter().map(|call| call.part.clone()).collect()))
+        same.then(|| self.call(&calls.iter().map(|call| call.part.clone()).collect()))
     }
 
     fn split(&self, _: &Call, calls: &[&Call], answer: &Answer) -> Option<Vec<Outcome>> {

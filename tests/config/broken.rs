@@ -370,7 +370,7 @@ routes:
     assert_snapshot!(of(r#"do: create, map: { a: b }, match: { a: "{{ date.x }}" }"#), @r"
     dari.yaml:13:65: `match` is for `do: upsert` and `do: sync`, which create only what is not there
     dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
-    dari.yaml:13:74: there is no `date` here; there are id, source, type, subject, time, version, data, headers, link, lookup
+    dari.yaml:13:74: there is no `date` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup
     ");
     assert_snapshot!(of("do: upsert, map: { a: b }, match: { a: b }, on_doubt: find, request: { path: /x }"), @r"
     dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
@@ -388,7 +388,6 @@ routes:
   r:
     from: signup
     to: crm
-    priority: 1
     cases: [{{ do: create, map: {{ a: b }} }}]
 "#)), @r"
     dari.yaml:12:46: `beta` does not work yet: it is not out
@@ -396,7 +395,6 @@ routes:
     dari.yaml:12:73: `find` does not work yet: this sink knows itself whether it can be asked; only an `http` one is told how
     dari.yaml:13:1: `alerts` does not work yet: operators are told in the log; leave it out
     dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:19:5: `priority` does not work yet: routes take turns
     ");
 }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod config;
+mod dooray;
 mod limits;
 mod senders;
 mod support;

@@ -5,6 +5,9 @@
 
 mod bench;
 mod deletions;
+mod dooray_calendar;
+mod dooray_task;
+mod dooray_world;
 mod strict;
 mod turns;
 mod walla;

@@ -57,6 +57,19 @@ impl Running {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    /// Waits until it is ready and nothing is worth a note: an event leaves the spool a moment after it was published.
+    pub async fn is_well(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let readiness = self.readiness().await;
+            if readiness == (200, json!({"ready": true, "notes": []})) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{readiness:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits for a note that operators see; all of them then.
     pub async fn note(&self, part: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
@@ -126,7 +139,7 @@ async fn p1_a_bridge_starts_at_once_while_rabbitmq_is_away_and_delivers_once_it_
             receiver.calls().iter().filter(|got| got.subject() == subject).map(crate::receiver::Got::n).collect();
         assert!(of.is_sorted(), "of one subject: {of:?}");
     }
-    assert_eq!(bridge.readiness().await, (200, json!({"ready": true, "notes": []})));
+    bridge.is_well().await;
     bridge.stop().await;
 }
 
@@ -175,6 +188,6 @@ async fn p1_what_is_found_wrong_once_rabbitmq_is_there_is_told_and_loses_nothing
     assert_eq!(receiver.numbers(), [0, 1], "nothing is delivered meanwhile");
     bridge.operator.retire("news", dari::admin::retire::Leftover::Drop).await.unwrap();
     arrive(&receiver, [0, 1, 3]).await;
-    assert_eq!(bridge.readiness().await, (200, json!({"ready": true, "notes": []})));
+    bridge.is_well().await;
     bridge.stop().await;
 }

@@ -146,11 +146,22 @@ impl Running {
         assert!(lost.is_empty(), "{} of {} were lost: {lost:?}", lost.len(), answered.len());
         let twice = repeated(&numbers);
         assert!(twice.is_empty(), "received more than once: {twice:?}");
+        in_order(&self.receiver);
     }
 
     pub async fn end(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+    }
+}
+
+/// Makes sure that the events of one subject came in their order; a repetition has its place already.
+pub fn in_order(receiver: &Receiver) {
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for got in receiver.calls().into_iter().filter(|got| seen.insert(got.n())) {
+        let before = last.insert(got.subject(), got.n()).unwrap_or(-1);
+        assert!(before < got.n(), "{before} came before {} of {}", got.n(), got.subject());
     }
 }
 
@@ -176,8 +187,9 @@ impl Load {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         let (answered, stop, next) = (Arc::<Mutex<BTreeSet<i64>>>::default(), Arc::default(), Arc::default());
         let mut tasks = JoinSet::new();
-        for _ in 0..sides {
+        for number in 0..sides {
             let side = Side {
+                number,
                 http: http.clone(),
                 hooks: hooks.to_owned(),
                 answered: Arc::clone(&answered),
@@ -210,6 +222,7 @@ impl Load {
 }
 
 struct Side {
+    number: usize,
     http: reqwest::Client,
     hooks: String,
     answered: Arc<Mutex<BTreeSet<i64>>>,
@@ -218,10 +231,15 @@ struct Side {
 }
 
 impl Side {
+    /// Its own, so that what it sends of one is in the order of the numbers.
+    fn subject(&self, n: i64) -> String {
+        format!("s{}-{}", self.number, n % 23)
+    }
+
     async fn run(self) {
         while !self.stop.load(Ordering::Relaxed) {
             let n = self.next.fetch_add(1, Ordering::Relaxed);
-            let body = json!({"id": format!("e{n}"), "s": format!("s{}", n % 97), "n": n});
+            let body = json!({"id": format!("e{n}"), "s": self.subject(n), "n": n});
             loop {
                 let answer = self.http.post(&self.hooks).json(&body).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {

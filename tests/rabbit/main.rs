@@ -13,6 +13,7 @@ mod suite;
 mod away;
 mod cluster;
 mod conform;
+mod deploy;
 mod faults;
 mod keeping;
 mod load;

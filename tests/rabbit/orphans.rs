@@ -23,15 +23,14 @@ use crate::receiver::{Answer, Receiver};
 async fn receiver() -> Receiver {
     let refuse = AtomicBool::new(true);
     let choose = move |got: &crate::receiver::Got, _| {
-        if got.n() == 0 && refuse.swap(false, Ordering::Relaxed) { Answer::Status(503, "later") } else { Answer::Ok }
+        if got.n() == 0 && refuse.swap(false, Ordering::Relaxed) { Answer::Later(503, 3600) } else { Answer::Ok }
     };
     Receiver::start(choose).await
 }
 
 /// A route `news` with two messages in its queue and one that waits for long, and then the route `other` in its place.
 async fn orphaned(dir: &Path, text: &str, receiver: &Receiver) -> String {
-    let text = text.replace("first: 1s, factor: 1, max: 1s", "first: 1h, factor: 1, max: 1h");
-    let bridge = Running::start(dir, &text).await;
+    let bridge = Running::start(dir, text).await;
     assert_eq!(bridge.send("e0", "waits", 0).await, 202);
     receiver.reach(1).await;
     let deadline = Instant::now() + PATIENCE;
@@ -124,7 +123,7 @@ async fn kept(text: &str, receiver: &Receiver) {
 /// The same config without a broker.
 pub fn embedded(sink: &str) -> String {
     let text = config("127.0.0.1:0", "amqp://nobody", "none", sink);
-    text.lines().filter(|line| !line.starts_with("broker:")).map(|line| format!("{line}\n")).collect()
+    text.lines().filter(|line| !line.starts_with("broker:")).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,7 +122,7 @@ impl Proxy {
 }
 
 /// Host and port of a URL.
-fn place(url: &str) -> &str {
+pub fn place(url: &str) -> &str {
     let rest = url.rsplit('@').next().unwrap();
     rest.split('/').next().unwrap()
 }

@@ -363,7 +363,8 @@ async fn a_queue_is_declared_and_bound_where_that_is_asked_for() {
 async fn credentials_that_are_refused_suspend_the_source() {
     let server = node::server().await;
     let program = Program::new(&server.url).await;
-    let wrong = server.url.replace(":guest@", ":wrong-password@");
+    let (_, rest) = server.url.rsplit_once('@').unwrap();
+    let wrong = format!("amqp://nobody:wrong-password@{rest}");
     let bridge = embedded(&from(&wrong, &program.queue, "")).await;
     says(&bridge, "ACCESS_REFUSED").await;
     let source = bridge.operator.sources().await.unwrap().remove(0);

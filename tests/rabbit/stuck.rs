@@ -15,6 +15,7 @@ use crate::away::PATIENCE;
 use crate::common::{event, is_quiet, next};
 use crate::keeping::all;
 use crate::node::{self, Site};
+use crate::proxy::place;
 
 /// A way to the broker on which, while it is deaf, deliveries get lost and nothing else: heartbeats and answers come.
 struct DeafWay {
@@ -26,7 +27,7 @@ impl DeafWay {
     async fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = url::Url::parse(server).unwrap().socket_addrs(|| Some(5672)).unwrap()[0];
-        let url = format!("amqp://guest:guest@{}/%2f", listener.local_addr().unwrap());
+        let url = server.replace(place(server), &listener.local_addr().unwrap().to_string());
         let deaf = Arc::new(AtomicBool::new(false));
         let its = Arc::clone(&deaf);
         tokio::spawn(async move {

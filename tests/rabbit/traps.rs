@@ -1,5 +1,6 @@
 //! What RabbitMQ and its client are known to do, each with the way around it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,11 @@ async fn p1_a_nack_is_no_ack_and_what_was_refused_can_be_published_again() {
     site.broker.declare(vec![all("r")]).await.expect("declared");
     // A person's policy: the queue refuses what is over its length.
     let pattern = format!("^{}.route", site.prefix);
-    ctl(&node, &["set_policy", "--apply-to", "queues", "short", &pattern, r#"{"max-length":2}"#]).await;
+    let limit = async |most: &str| {
+        let policy = format!(r#"{{"max-length":{most}}}"#);
+        ctl(&node, &["set_policy", "--apply-to", "queues", "length", &pattern, &policy]).await;
+    };
+    limit("2").await;
     let mut confirmed = Vec::new();
     let refused = loop {
         let id = confirmed.len().to_string();
@@ -38,20 +43,26 @@ async fn p1_a_nack_is_no_ack_and_what_was_refused_can_be_published_again() {
         assert!(confirmed.len() < 20, "it takes everything");
     };
     assert!(matches!(&refused, BrokerError::Unavailable(why) if why == "it refused a message"), "{refused}");
-    ctl(&node, &["clear_policy", "short"]).await;
-    // Under several hands: a confirm is taken for no other's.
+    limit("1000").await;
+    // The queue goes on refusing until some of it is gone.
+    let mut consumer = site.broker.consume("r", 100).await.expect("a consumer");
+    for id in confirmed {
+        let message = next(consumer.as_mut()).await;
+        assert_eq!(message.event.id, id, "what was confirmed is there");
+        site.broker.ack("r", &message).await.expect("acked");
+    }
+    // Of several hands none takes a refusal of another for its own confirm.
     let more = (0..32).map(|n| {
         let (broker, event) = (Arc::clone(&site.broker), event(&site.clock, "s", "t", &format!("more-{n}")));
-        tokio::spawn(async move { broker.publish(vec![event]).await.expect("published") })
+        tokio::spawn(async move { while broker.publish(vec![Arc::clone(&event)]).await.is_err() {} })
     });
     for publish in more.collect::<Vec<_>>() {
-        publish.await.unwrap();
+        tokio::time::timeout(PATIENCE, publish).await.expect("it takes them again").unwrap();
     }
-    confirmed.extend((0..32).map(|n| format!("more-{n}")));
-    let mut consumer = site.broker.consume("r", 100).await.expect("a consumer");
-    while !confirmed.is_empty() {
+    let mut missing: BTreeSet<String> = (0..32).map(|n| format!("more-{n}")).collect();
+    while !missing.is_empty() {
         let message = next(consumer.as_mut()).await;
-        confirmed.retain(|id| *id != message.event.id);
+        missing.remove(&message.event.id);
         site.broker.ack("r", &message).await.expect("acked");
     }
 }

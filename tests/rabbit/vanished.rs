@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dari::broker::Broker;
+use dari::broker::rabbitmq::RabbitBroker;
 use dari::outcome::Scope;
 use dari::store::journal::Step;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
@@ -13,8 +15,10 @@ use lapin::{Connection, ConnectionProperties};
 use tokio::time::Instant;
 
 use crate::away::{PATIENCE, Running, arrive};
+use crate::common::{event, is_quiet, next};
+use crate::keeping::all;
 use crate::load::config_at as config;
-use crate::node;
+use crate::node::{self, Site};
 use crate::receiver::{Answer, Got, Receiver};
 
 /// Deletes a queue as a person would.
@@ -62,12 +66,11 @@ async fn p2_p4_a_queue_that_is_deleted_is_filled_again_with_what_it_missed() {
     let server = node::server().await;
     let refuse = AtomicBool::new(true);
     let receiver = Receiver::start(move |got, _| {
-        if got.n() == 100 && refuse.swap(false, Ordering::Relaxed) { Answer::Status(503, "later") } else { Answer::Ok }
+        if got.n() == 100 && refuse.swap(false, Ordering::Relaxed) { Answer::Later(503, 20) } else { Answer::Ok }
     })
     .await;
     let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
     let text = config("127.0.0.1:0", &server.url, &prefix, &receiver.url);
-    let text = text.replace("first: 1s, factor: 1, max: 1s", "first: 20s, factor: 1, max: 20s");
     let bridge = Running::start(dir.path(), &text).await;
     for n in 0..3 {
         bridge.send(&format!("e{n}"), &format!("s{}", n % 2), n).await;
@@ -150,12 +153,11 @@ async fn p1_p4_a_broker_that_has_lost_everything_is_filled_again() {
     let asked = Arc::clone(&refuse);
     let receiver = Receiver::start(move |got, _| {
         let no = got.n() == 9 && asked.swap(false, Ordering::Relaxed);
-        if no { Answer::Status(503, "later") } else { Answer::Ok }
+        if no { Answer::Later(503, 30) } else { Answer::Ok }
     })
     .await;
     let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
     let text = config("127.0.0.1:0", &node.url(), &prefix, &receiver.url);
-    let text = text.replace("first: 1s, factor: 1, max: 1s", "first: 30s, factor: 1, max: 30s");
     let bridge = Running::start(dir.path(), &text).await;
     bridge.send("e9", "waits", 9).await;
     receiver.reach(1).await;
@@ -177,4 +179,58 @@ async fn p1_p4_a_broker_that_has_lost_everything_is_filled_again() {
     arrive(&receiver, (0..5).chain([9, 9])).await;
     in_order(&receiver, "s");
     bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_what_waited_in_a_queue_that_is_deleted_comes_in_its_time() {
+    let server = node::server().await;
+    let refuse = AtomicBool::new(true);
+    let receiver =
+        Receiver::start(
+            move |_, _| {
+                if refuse.swap(false, Ordering::Relaxed) { Answer::Later(503, 20) } else { Answer::Ok }
+            },
+        )
+        .await;
+    let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
+    let text = config("127.0.0.1:0", &server.url, &prefix, &receiver.url);
+    let bridge = Running::start(dir.path(), &text).await;
+    bridge.send("e1", "s", 1).await;
+    let first = receiver.reach(1).await[0].at;
+    let deadline = Instant::now() + PATIENCE;
+    while bridge.operator.routes().await.unwrap()[0].waiting != 1 {
+        assert!(Instant::now() < deadline, "it does not wait");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for level in 0..=4 {
+        delete(&server.url, &format!("{prefix}.wait.{level}.v1")).await;
+    }
+    arrive(&receiver, [1, 1]).await;
+    let late = receiver.calls()[1].at.duration_since(first);
+    assert!(late < Duration::from_secs(35), "it came after {late:?}");
+    bridge.stop().await;
+}
+
+#[tokio::test]
+async fn p1_a_queue_is_known_as_lost_until_it_is_filled_whatever_ends_the_bridge() {
+    let server = node::server().await;
+    let site = Site::new(&server.url).await;
+    let before = site.clock.now();
+    site.broker.declare(vec![all("r"), all("idle")]).await.expect("declared");
+    delete(&server.url, &format!("{}.route.r.v1", site.prefix)).await;
+    // Nobody receives from it: it is looked for all the same.
+    let lost = tokio::time::timeout(PATIENCE, site.broker.lost()).await.expect("it is noticed");
+    let Site { broker, clock, prefix, folder } = site;
+    broker.finish().await;
+    drop(broker);
+    let store = node::store(folder.path(), &clock);
+    let broker = RabbitBroker::open(node::address(&server.url), &prefix, store, clock.clone()).await.expect("a broker");
+    assert_eq!(broker.lost().await, lost);
+    assert!(lost.had("s", "t", clock.now()) && !lost.had("s", "t", before - jiff::SignedDuration::from_mins(1)));
+    broker.publish(vec![event(&clock, "s", "t", "1")]).await.expect("published");
+    let mut consumer = broker.consume("r", 1).await.expect("a consumer");
+    assert!(is_quiet(consumer.as_mut()).await, "what is newer does not come before what was lost");
+    broker.refilled(&lost).await.expect("kept");
+    assert_eq!(next(consumer.as_mut()).await.event.id, "1");
+    assert!(broker.notes().is_empty());
 }

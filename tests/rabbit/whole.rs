@@ -5,24 +5,26 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dari::app::{Bridge, Options};
 use dari::clock::Clock;
 use dari::connectors::client::Client;
 use dari::store::{DeadClass, DeadFilter};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{DEADLINE, event};
 use crate::keeping::{crash, ready};
-use crate::load::config;
+use crate::load::{self, Load, in_order, until};
 use crate::node;
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Got, Receiver};
 
-/// The key of a broker.
-fn url(broker: &str) -> String {
-    format!("url: \"{broker}\"")
+/// A config on the broker of a URL.
+pub fn config(hooks: &str, broker: &str, prefix: &str, sink: &str) -> String {
+    load::config(hooks, &format!("url: \"{broker}\""), prefix, sink)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +38,7 @@ async fn p2_p4_a_webhook_comes_out_once_and_a_refused_one_after_its_wait() {
     .await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dari.yaml");
-    std::fs::write(&file, config("127.0.0.1:0", &url(&server.url), &node::prefix(), &receiver.url)).unwrap();
+    std::fs::write(&file, config("127.0.0.1:0", &server.url, &node::prefix(), &receiver.url)).unwrap();
     let (client, clock) = (Client::new().unwrap(), Clock::system(7));
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock, &Options::default()).await.unwrap();
@@ -69,7 +71,7 @@ async fn a_message_that_ends_the_bridge_each_time_becomes_a_dead_letter_and_stop
     let receiver = Receiver::ok().await;
     let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
     let file = dir.path().join("dari.yaml");
-    std::fs::write(&file, config("127.0.0.1:0", &url(&server.url), &prefix, &receiver.url)).unwrap();
+    std::fs::write(&file, config("127.0.0.1:0", &server.url, &prefix, &receiver.url)).unwrap();
     let (client, clock) = (Client::new().unwrap(), Clock::system(7));
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock.clone(), &Options::default()).await.unwrap();
@@ -117,57 +119,49 @@ pub fn spawn(dir: &Path) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_p4_a_killed_bridge_loses_nothing() {
+async fn p1_p2_a_bridge_that_is_killed_ten_times_loses_nothing() {
     let server = node::server().await;
     let receiver = Receiver::start(|_, _| Answer::Slow(Duration::from_millis(15))).await;
     let dir = tempfile::tempdir().unwrap();
     let hooks = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let config = config(&hooks, &url(&server.url), &node::prefix(), &receiver.url);
+    let config = config(&hooks, &server.url, &node::prefix(), &receiver.url);
     std::fs::write(dir.path().join("dari.yaml"), config).unwrap();
     // For the process's TLS provider, which every HTTP client needs.
     Client::new().unwrap();
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let load = Load::start(&format!("http://{hooks}/hooks/in"), 4);
     let mut child = spawn(dir.path());
-    let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
-    let mut sent = 0;
-    for kills in 0..4 {
-        // As many as go before the kill: a request that gets no answer is sent again.
-        let until = sent + 60;
-        while sent < until {
-            let body = json!({"id": format!("e{sent}"), "s": format!("s{}", sent % 7), "n": sent});
-            match http.post(format!("http://{hooks}/hooks/in")).json(&body).send().await {
-                Ok(answer) if answer.status() == 202 => sent += 1,
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-            let log = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-            assert!(tokio::time::Instant::now() < deadline, "only {sent} were taken: {}", log());
+    let mut kills = Vec::new();
+    for kill in 0..10 {
+        if kill % 2 == 0 {
+            // At work; else whenever it comes, at the start too.
+            load.more(1).await;
         }
-        if kills < 3 {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            child = spawn(dir.path());
-        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..2_000))).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills.push(Instant::now());
+        child = spawn(dir.path());
     }
-    let all: BTreeSet<i64> = (0..sent).collect();
-    let arrived = async {
-        while receiver.numbers().into_iter().collect::<BTreeSet<_>>() != all {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(Duration::from_mins(1), arrived).await;
-    let came: BTreeSet<i64> = receiver.numbers().into_iter().collect();
-    assert!(in_time.is_ok(), "lost: {:?}", all.difference(&came).collect::<Vec<_>>());
-    let mut ids: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+    load.more(50).await;
+    let answered = load.end().await;
+    let missing = || answered.iter().filter(|n| !receiver.numbers().contains(n)).count();
+    until("all that was answered 2xx arrives", || missing() == 0).await;
+    let mut calls: BTreeMap<i64, Vec<Got>> = BTreeMap::new();
     for got in receiver.calls() {
-        ids.entry(got.n()).or_default().insert(got.id);
+        calls.entry(got.n()).or_default().push(got);
     }
-    assert!(ids.values().all(|ids| ids.len() == 1), "what comes again has the same webhook-id");
-    let mut last: BTreeMap<String, i64> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for got in receiver.calls().into_iter().filter(|got| seen.insert(got.n())) {
-        let before = last.insert(got.subject(), got.n()).unwrap_or(-1);
-        assert!(before < got.n(), "{} came before {} of {}", before, got.n(), got.subject());
+    for (n, calls) in calls {
+        for pair in calls.windows(2) {
+            assert_eq!(pair[0].id, pair[1].id, "{n} comes again under the same webhook-id");
+            let in_flight = |kill: &&Instant| pair[0].at < **kill && **kill < pair[1].at;
+            let kill = kills.iter().find(in_flight).unwrap_or_else(|| panic!("{n} came twice without a kill between"));
+            assert!(kill.duration_since(pair[0].at) < Duration::from_secs(3), "{n} was not in flight at the kill");
+        }
     }
+    in_order(&receiver);
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod client;
+mod dooray;
+mod dooray_whole;
 mod http;
 mod slack;
 mod works;

@@ -47,9 +47,15 @@ impl Op {
         request: Option<&'a Request>,
         now: Timestamp,
     ) -> Operation<'a> {
-        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let (verb, remote_id, webhook_id) = (self.verb, self.remote_id, self.webhook_id);
-        Operation { verb, fields, remote_id, request, webhook_id, traceparent, now }
+        Operation {
+            verb: self.verb,
+            fields,
+            remote_id: self.remote_id,
+            request,
+            webhook_id: self.webhook_id,
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            now,
+        }
     }
 
     pub fn linked(mut self, id: &'static str) -> Self {

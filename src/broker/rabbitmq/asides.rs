@@ -9,10 +9,11 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::AMQPValue;
 
+use super::publisher::parcel;
 use super::pump::within;
 use super::topology::{self, Queues};
 use super::wire::{self, Letter, Stamp, short};
-use super::{Shared, failed, parcel, timely};
+use super::{Shared, failed, timely};
 use crate::broker::{JOURNAL, Result};
 
 /// How often the asides are looked at.

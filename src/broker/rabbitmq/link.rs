@@ -183,14 +183,9 @@ impl Keeper {
 
     async fn build(&self, url: &SecretString) -> Result<Arc<Connection>> {
         let connect = connect(url, &self.address, self.role);
-        let connection = match tokio::time::timeout(CONNECT, connect).await {
-            Ok(connected) => connected.map_err(BrokerError::Unavailable)?,
-            Err(_) => {
-                let why = format!("nothing answered within {} s", CONNECT.as_secs());
-                return Err(BrokerError::Unavailable(why));
-            }
-        };
-        let connection = Arc::new(connection);
+        let silent = |_| BrokerError::Unavailable(format!("nothing answered within {} s", CONNECT.as_secs()));
+        let connected = tokio::time::timeout(CONNECT, connect).await.map_err(silent)?;
+        let connection = Arc::new(connected.map_err(BrokerError::Unavailable)?);
         self.state.send_replace(State::Building);
         if let Err(why) = (self.setup)(Arc::clone(&connection)).await {
             tokio::spawn(async move { tokio::time::timeout(CLOSE, connection.close(200, "".into())).await });

@@ -20,7 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::link::Link;
+use super::wire::{self, Stamp, short};
 use crate::broker::{BrokerError, Result};
+use crate::event::Event;
 
 /// How many tasks publish.
 const ACTORS: usize = 4;
@@ -40,6 +42,16 @@ pub struct Parcel {
     pub key: ShortString,
     pub properties: BasicProperties,
     pub body: Bytes,
+}
+
+/// An event as a message.
+pub fn parcel(exchange: &str, key: &str, event: &Event, stamp: Stamp) -> Result<Parcel> {
+    let build = || {
+        let properties = wire::properties(event, stamp)?;
+        let body = Bytes::copy_from_slice(event.data.bytes());
+        Ok::<_, String>(Parcel { exchange: short(exchange)?, key: short(key)?, properties, body })
+    };
+    build().map_err(BrokerError::Unavailable)
 }
 
 struct Job {

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use super::line::{Held, Line, Trouble, Want};
 use super::register::Register;
 use super::wire::{self, Letter, Stamp, short};
-use super::{Shared, topology};
-use crate::broker::Message;
+use super::{CHANGE, Shared, topology};
+use crate::broker::{BrokerError, Message};
 
 /// How long a pause may last before what is held is handed back: less than the half hour after which the broker takes
 /// an unacked message away.
@@ -282,5 +282,13 @@ pub async fn within<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result
     match tokio::time::timeout(ANSWER, answer).await {
         Ok(answer) => answer.map_err(Failed::Said),
         Err(_) => Err(Failed::Silent),
+    }
+}
+
+/// Awaits an answer of several steps, but not for ever.
+pub async fn timely<T>(answer: impl Future<Output = std::result::Result<T, String>>) -> crate::broker::Result<T> {
+    match tokio::time::timeout(CHANGE, answer).await {
+        Ok(answer) => answer.map_err(BrokerError::Unavailable),
+        Err(_) => Err(BrokerError::Unavailable("it does not answer".to_owned())),
     }
 }

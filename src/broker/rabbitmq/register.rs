@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use lapin::Connection;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::failed;
 use super::topology::{self, Bound, Names, Plan};
@@ -85,6 +85,11 @@ impl Register {
     /// Forgets a queue in memory at once, so that nobody makes it anew; the store follows with the next change.
     pub fn forget(&self, queue: &str) {
         self.plan.send_modify(|plan| _ = Arc::make_mut(plan).remove(queue));
+    }
+
+    /// Keeps others from declaring anything by an older plan.
+    pub async fn still(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().await
     }
 
     /// Makes everything that is planned be there. What had been there and is not any more is written down first: it

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::line::{Line, Trouble};
 use super::pump::within;
-use super::topology::Queues;
+use super::topology::{self, Queues};
 use super::{Shared, failed, timely};
 use crate::broker::Result;
 
@@ -57,15 +57,15 @@ async fn look(shared: &Shared, silences: &mut BTreeMap<String, Silence>) -> Resu
     let connection = shared.consuming.now()?;
     let mut queues = timely(Queues::new(&connection)).await?;
     let lines: Vec<Arc<Line>> = shared.lines().values().cloned().collect();
-    let mut gone = false;
     for line in lines {
-        match timely(queues.ready(&shared.names().queue(&line.name))).await? {
-            Some(ready) => listen(shared, &line, ready, silences),
-            None => gone |= shared.plan().get(&line.name).is_some_and(|bound| bound.made),
+        if let Some(ready) = timely(queues.ready(&shared.names().queue(&line.name))).await? {
+            listen(shared, &line, ready, silences);
         }
     }
     within(queues.channel.close(200, "".into())).await.map_err(failed)?;
-    if gone && !shared.publishing.now()?.status().blocked() { shared.redeclare().await } else { Ok(()) }
+    let gone = timely(topology::gone(&connection, shared.names(), &shared.plan())).await?;
+    let takes = !shared.publishing.now()?.status().blocked();
+    if gone.is_empty() || !takes { Ok(()) } else { shared.redeclare().await }
 }
 
 fn listen(shared: &Shared, line: &Line, ready: u64, silences: &mut BTreeMap<String, Silence>) {
@@ -96,7 +96,7 @@ fn listen(shared: &Shared, line: &Line, ready: u64, silences: &mut BTreeMap<Stri
     tracing::error!(queue = line.name, ready, seconds, "messages are ready and none comes: its consumer is built anew");
     let why = format!("{ready} messages are ready and none has come for {seconds} s: its consumer is built anew");
     line.tell(Trouble::Silent, Some(why));
-    if silence.rebuilt % (CONSUMERS + 1) == 0 {
+    if silence.rebuilt.is_multiple_of(CONSUMERS + 1) {
         shared.consuming.renew();
     } else {
         line.anew.notify_one();

@@ -43,6 +43,15 @@ pub fn short(text: &str) -> Result<ShortString, String> {
         .map_err(|_| format!("`{}…` is longer than 255 bytes", text.chars().take(40).collect::<String>()))
 }
 
+/// Whole seconds until a time, rounded up: nothing comes before it.
+pub fn seconds_until(now: Timestamp, due: Timestamp) -> u64 {
+    let left = due.duration_since(now);
+    if left.is_negative() {
+        return 0;
+    }
+    u64::try_from(left.as_secs()).unwrap_or(0) + u64::from(left.subsec_nanos() > 0)
+}
+
 /// The properties of a message. They are made anew for every publish, so nothing that a broker added (`x-death`) stays:
 /// with it chained waiting queues drop the message without a word.
 pub fn properties(event: &Event, stamp: Stamp) -> Result<BasicProperties, String> {
@@ -157,5 +166,15 @@ mod tests {
             .expect("fits");
         let torn = read(&good, b"{").expect_err("torn");
         assert!(torn.starts_with("its body: "), "{torn}");
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let now = at("2026-03-01T00:00:00.5Z");
+        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.5Z")), 0);
+        assert_eq!(seconds_until(now, at("2026-03-01T00:00:00.501Z")), 1);
+        assert_eq!(seconds_until(now, at("2026-03-01T00:00:02.5Z")), 2);
+        assert_eq!(seconds_until(now, at("2026-02-01T00:00:00Z")), 0);
     }
 }

@@ -21,13 +21,10 @@ pub(super) struct Places<'a> {
 impl Loader<'_> {
     /// The lookups of a route, in the order of the file.
     pub(super) fn lookups(&mut self, node: Node, known: &Known, places: Places<'_>) -> Vec<LookupConfig> {
-        let entries = match node.value {
-            NodeValue::Map(entries) => entries,
-            _ => {
-                self.checker.fault(&node, format!("`lookup`: expected a mapping by name, found {}", node.kind()));
-                return Vec::new();
-            }
-        };
+        if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
+            self.checker.fault(&node, format!("`lookup`: expected a mapping by name, found {}", node.kind()));
+        }
+        let NodeValue::Map(entries) = node.value else { return Vec::new() };
         entries.into_iter().filter_map(|(key, node)| self.lookup(&key, node, known, places)).collect()
     }
 

@@ -33,9 +33,9 @@ impl Query {
 
     fn call(&self, endpoint: &Endpoint, context: &Context) -> Result<Call, String> {
         let source = self.path.source();
-        let path = match self.path.render(context, Escape::Url).map_err(|error| format!("path: {error}"))? {
-            Rendered::Value(Value::String(path)) => path,
-            _ => return Err(format!("path: it cannot be omitted in `{source}`")),
+        let rendered = self.path.render(context, Escape::Url).map_err(|error| format!("path: {error}"))?;
+        let Rendered::Value(Value::String(path)) = rendered else {
+            return Err(format!("path: it cannot be omitted in `{source}`"));
         };
         // Asked without a value, many a receiver answers with all that it has.
         let is_cut = |path: &str| path.ends_with(['/', '=']) || path.contains("=&");

@@ -76,12 +76,14 @@ impl Sink for HttpSink {
         if !bodiless {
             call = call.json(&Value::Object(operation.fields.clone()));
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            // The user's own may say it otherwise.
+            self.endpoint.put_headers(&mut call);
         }
-        if let Ok(traceparent) = HeaderValue::from_str(operation.traceparent) {
+        if let Ok(traceparent) = HeaderValue::from_str(operation.traceparent)
+            && !call.headers.contains_key(TRACEPARENT)
+        {
             call.headers.insert(TRACEPARENT, traceparent);
         }
-        // The user's own may say it otherwise.
-        self.endpoint.put_headers(&mut call);
         self.identify(&mut call, operation)?;
         Ok(call)
     }

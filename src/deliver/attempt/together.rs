@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::deliver::gate::Permit;
-
 use super::{
-    Answer, Attempt, Begun, Call, Early, Flow, Made, Outcome, Scope, SendError, Standing, Verb, excerpt, went,
+    Answer, Attempt, Begun, Call, Early, Flow, Made, Outcome, Permit, Scope, SendError, Standing, Verb, excerpt, went,
 };
 use crate::deliver::batch::{Batcher, Invitation, Party, Sent, Turn};
 
@@ -31,13 +29,13 @@ impl Attempt {
     }
 
     async fn turn(&self, batcher: &Arc<Batcher>, call: &Call) -> Early<Turn> {
-        let scopes = self.plan.scopes();
+        let (scopes, priority) = (self.plan.scopes(), self.plan.route().priority);
         let mut place = batcher.join(call);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Flow::Stopped),
             () = self.services.halts.halted(&scopes) => Err(Flow::Halted),
-            turn = place.turn(&self.plan.to.gate, &*self.plan.to.sink) => Ok(turn),
+            turn = place.turn(&self.plan.to.gate, priority, &*self.plan.to.sink) => Ok(turn),
         }
     }
 
@@ -109,9 +107,8 @@ impl Attempt {
             Outcome::Reject { .. } => self.one_by_one(calls, permit, false).await,
             Outcome::Delivered { .. } => {
                 let why = "the vendor's answer does not tell the records of one call apart".to_owned();
-                let doubt = |call: &&Call| match call.idempotent {
-                    true => Outcome::retry(why.clone()),
-                    false => Outcome::Unknown { why: why.clone() },
+                let doubt = |call: &Call| {
+                    if call.idempotent { Outcome::retry(&*why) } else { Outcome::Unknown { why: why.clone() } }
                 };
                 calls.iter().map(|call| Sent { outcome: doubt(call), ..whole.clone() }).collect()
             }
@@ -127,10 +124,7 @@ impl Attempt {
             if at > 0 {
                 // Back in the row of all who call the account.
                 drop(permit.take());
-                permit = match self.permit(&self.plan.to.gate).await {
-                    Ok(permit) => Some(permit),
-                    Err(_) => None,
-                };
+                permit = self.permit(&self.plan.to.gate).await.ok();
             }
             let stopped = all.iter().find(|sent| matches!(sent.outcome, Outcome::Suspend { .. }));
             let mut sent = match (stopped, &permit) {

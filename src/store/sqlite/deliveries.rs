@@ -225,7 +225,7 @@ impl Line<'_> {
         let link_owner = owner_or_new(db, &self.link.owner)?;
         let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, event, due, verb,
                        link_owner, link_key, clock, process, generation, since, holder, until)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
         db.prepare_cached(sql)?.execute(params![
             self.route,
             self.key,

@@ -36,13 +36,14 @@ pub async fn an_intent_is_open_until_it_is_settled(rig: Rig) {
 
 pub async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(rig: Rig) {
     let case = rig.case("1", "k");
-    let doubt = Some(Doubt { verb: Verb::Reply, since: rig.now() - SignedDuration::from_secs(5) });
+    let since = rig.now() - SignedDuration::from_secs(5);
+    let doubt = Some(Doubt { verb: Verb::Reply, since });
     let mut settlement = rig.settlement(&case, Progress::Waiting { due: rig.now() });
     settlement.entry.doubt = doubt;
     rig.settle(settlement).await;
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
     let mut intent = rig.intent(&case);
-    (intent.verb, intent.since) = (Verb::Reply, doubt.expect("it is set").since);
+    (intent.verb, intent.since) = (Verb::Reply, since);
     rig.store.begin(intent).await.expect("begun");
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
     let letter = rig.bury(&case, DeadClass::Held).await;
