@@ -5,7 +5,7 @@
 //! the files of a stopped one. [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
 //! beside the store while the bridge runs, in-process otherwise. [`serve`] listens. [`views`] are the answers' shapes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::deliver::Destination;
+use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
@@ -58,6 +60,10 @@ pub struct Operator {
     pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
+    /// The gates of the accounts; empty where none run.
+    pub gates: HashMap<String, Arc<Gate>>,
+    /// The sinks; empty where none run.
+    pub sinks: BTreeMap<String, Arc<Destination>>,
 }
 
 /// Why an operator's wish was not done.

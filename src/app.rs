@@ -26,7 +26,7 @@ use crate::connectors::client::{Client, ClientError};
 use crate::connectors::{Hook, SourceRole};
 use crate::deliver::gate::Shared;
 use crate::deliver::halts::Halts;
-use crate::deliver::{Services, historian, refill, worker};
+use crate::deliver::{Services, historian, probe, refill, worker};
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
@@ -222,10 +222,11 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
-    Ok(Arc::new(operator(&config, &parts, clock, HashMap::new())))
+    Ok(Arc::new(operator(&config, &parts, clock)))
 }
 
-fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<String, Arc<Notify>>) -> Operator {
+/// One that knows what the files tell.
+fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock) -> Operator {
     Operator {
         config: Arc::clone(config),
         store: Arc::clone(&parts.store),
@@ -237,7 +238,9 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, pollers: HashMap<
         pulse: Pulse::default(),
         metrics: Arc::clone(&parts.metrics),
         settling: parts.settling.clone(),
-        pollers,
+        pollers: HashMap::new(),
+        gates: HashMap::new(),
+        sinks: plans::Destinations::new(),
     }
 }
 
@@ -249,6 +252,7 @@ pub struct Bridge {
     operator: Arc<Operator>,
     intake: Arc<Intake>,
     gates: plans::Gates,
+    sinks: plans::Destinations,
     pollers: Vec<Polled>,
     streams: Vec<StreamLoop>,
     hooks: TcpListener,
@@ -307,6 +311,7 @@ impl Bridge {
             metrics: Arc::clone(&parts.metrics),
             dry_run: options.dry_run,
         });
+        let sinks = plans::destinations(&services, &gates)?;
         let limits = intake::Limits::default();
         let intake = Arc::new(Intake::new(
             hooks,
@@ -316,15 +321,19 @@ impl Bridge {
             limits,
             Arc::clone(&parts.metrics),
         ));
-        let wakes = pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect();
-        let operator = Arc::new(operator(&config, &parts, clock, wakes));
+        let operator = Arc::new(Operator {
+            pollers: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect(),
+            gates: gates.clone(),
+            sinks: sinks.clone(),
+            ..operator(&config, &parts, clock)
+        });
         let admin = match &config.listen.admin {
             Some(admin) => Some(listeners::bind(admin.address).await?),
             None => None,
         };
         let hooks = listeners::bind(config.listen.hooks).await?;
         let socket = listeners::socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket })
+        Ok(Self { config, parts, services, operator, intake, gates, sinks, pollers, streams, hooks, admin, socket })
     }
 
     /// The address of the public listener.
@@ -357,8 +366,21 @@ impl Bridge {
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let mut tasks = Tasks { set: JoinSet::new(), until: CancellationToken::new() };
-        let Self { config, parts, services, operator, intake, gates, pollers, streams, hooks, admin, socket } = self;
-        for plan in plans::plans(&services, &gates)? {
+        let Self {
+            config,
+            parts,
+            services,
+            operator,
+            intake,
+            gates,
+            sinks: destinations,
+            pollers,
+            streams,
+            hooks,
+            admin,
+            socket,
+        } = self;
+        for plan in plans::plans(&services, &destinations, &gates)? {
             let until = tasks.until.clone();
             tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
@@ -369,6 +391,11 @@ impl Bridge {
         settle(&mut tasks, &parts, &config);
         let until = tasks.until.clone();
         tasks.start("housekeeping", housekeeping::run(Arc::clone(&services), Arc::clone(&intake), until));
+        if !services.dry_run {
+            let sinks = destinations.values().cloned().collect();
+            tasks.start("probe", probe::run(sinks, Arc::clone(&services), tasks.until.clone()));
+            tasks.start("alerts", plans::alerts(&services, &destinations, &gates, OWNER).run(tasks.until.clone()));
+        }
         let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
         tasks.start("halts", async move { halts.follow(until).await });
         for poller in pollers {
@@ -392,11 +419,7 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
-        for gate in gates.values() {
-            if let Err(error) = gate.leave().await {
-                tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
-            }
-        }
+        plans::leave(&gates).await;
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;
         }

@@ -126,6 +126,13 @@ pub trait Broker: Send + Sync {
     /// Ends a message.
     async fn ack(&self, queue: &str, message: &Message) -> Result<()>;
 
+    /// Ends several messages of one queue: in one step where that costs less than one after the other. After an error
+    /// some may be ended.
+    async fn ack_all(&self, queue: &str, messages: &[Message]) -> Result<()> {
+        let acks = messages.iter().map(|message| self.ack(queue, message));
+        futures_util::future::try_join_all(acks).await.map(drop)
+    }
+
     /// How the queues stand, orphaned ones included.
     async fn depths(&self) -> Result<Vec<Depth>>;
 

@@ -192,6 +192,7 @@ pub mod call;
 pub mod client;
 mod hooks;
 mod lookups;
+pub mod notice;
 mod pollers;
 pub mod reading;
 mod registrar;

@@ -2,9 +2,10 @@
 //!
 //! # Layout
 //! [`worker`] receives a route's messages; [`lanes`] keep the events of one subject behind each other. [`attempt`] takes
-//! one delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls together that go as one.
-//! [`lookups`] keeps what was read for it. [`gate`] says whether a call may be made now: permits of
-//! the account, suspensions, the sink's breaker. [`schedule`] says when the next attempt is due. [`historian`] writes
+//! one delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls
+//! together that go as one, [`lookups`] keeps what was read for it. [`gate`] says whether a call may be made now: permits of
+//! the account, suspensions ([`halts`]), the sink's breaker, [`refusals`] in a row; [`probe`] finds out whether what was
+//! suspended works again, and [`alerts`] tells people. [`schedule`] says when the next attempt is due. [`historian`] writes
 //! the journal from its own queue.
 
 use std::sync::Arc;
@@ -27,15 +28,19 @@ use crate::redact::Redactor;
 use crate::store::Store;
 use crate::store::journal::Journal;
 
+pub mod alerts;
 pub mod attempt;
 pub mod batch;
 pub mod breaker;
+pub mod direct;
 pub mod gate;
 pub mod halts;
 pub mod historian;
 pub mod lanes;
 pub mod lookups;
+pub mod probe;
 pub mod refill;
+pub mod refusals;
 pub mod schedule;
 pub mod worker;
 
@@ -82,6 +87,8 @@ pub struct Destination {
     pub breaker: breaker::Breaker,
     /// Brings calls together, where one may carry several.
     pub batcher: Option<Arc<batch::Batcher>>,
+    /// Whom it refused lately for want of a permission.
+    pub refusals: refusals::Refusals,
 }
 
 /// A route and where it leads.

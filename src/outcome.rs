@@ -105,6 +105,12 @@ pub enum Outcome {
         /// In words, for people.
         why: String,
     },
+    /// This record was refused for want of a permission. One alone is as [`Outcome::Reject`]; where several subjects in a
+    /// row are refused the permission is gone, and the sink stops.
+    Refused {
+        /// In words, for people.
+        why: String,
+    },
     /// Nothing will succeed there for now: credentials, quota, permission, app switched off.
     Suspend {
         /// What has to stop.
@@ -135,13 +141,19 @@ impl Outcome {
         Self::Reject { why: why.into() }
     }
 
+    /// A record that was refused for want of a permission.
+    #[must_use]
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { why: why.into() }
+    }
+
     /// The outcome's name, as in traces and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Delivered { .. } => "delivered",
             Self::Retry { .. } => "retry",
-            Self::Reject { .. } => "reject",
+            Self::Reject { .. } | Self::Refused { .. } => "reject",
             Self::Suspend { .. } => "suspend",
             Self::Unknown { .. } => "unknown",
         }
@@ -152,9 +164,11 @@ impl Outcome {
     pub fn why(&self) -> Option<&str> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Retry { why, .. } | Self::Reject { why } | Self::Suspend { why, .. } | Self::Unknown { why } => {
-                Some(why)
-            }
+            Self::Retry { why, .. }
+            | Self::Reject { why }
+            | Self::Refused { why }
+            | Self::Suspend { why, .. }
+            | Self::Unknown { why } => Some(why),
         }
     }
 }

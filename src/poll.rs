@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::connectors::{Change, Page, PollError, Poller};
-use crate::deliver::halts::Halts;
+use crate::deliver::halts::{Halts, next_probe};
 use crate::event::{Event, Malformed};
 use crate::outcome::Scope;
 use crate::store::journal::{Journal, Polled, Record};
@@ -141,7 +141,9 @@ impl PollLoop {
         }
         let Some(held) = fence.clone() else { return Next::StandBy };
         let started = Instant::now();
-        match self.read_and_publish(&held, stop).await {
+        let read = self.read_and_publish(&held, stop).await;
+        self.probed(read.is_ok()).await;
+        match read {
             Ok((events, page)) => {
                 self.tell(events, page.note, false, started);
                 if page.more { Next::Now } else { Next::Wait }
@@ -157,8 +159,23 @@ impl PollLoop {
         if fence.is_none() {
             return Ok(Some(Next::StandBy));
         }
-        let suspended = self.halts.any(&self.scopes()).is_some();
-        Ok(suspended.then_some(Next::Suspended))
+        let stopped: Vec<_> = self.scopes().iter().filter_map(|scope| self.halts.any(&[*scope])).collect();
+        let may = match &stopped[..] {
+            [] => true,
+            // A poll is harmless: it tells whether what is suspended works again.
+            [one] => self.halts.claim_probe(one.scope, &one.name).await,
+            _ => false,
+        };
+        Ok((!may).then_some(Next::Suspended))
+    }
+
+    /// If the poll was a probe: it ended.
+    async fn probed(&self, good: bool) {
+        for (scope, name) in self.scopes() {
+            if self.halts.is_probed(scope, name) {
+                self.halts.probed(scope, name, good).await;
+            }
+        }
     }
 
     /// What must not be stopped for this source to be polled.
@@ -240,16 +257,18 @@ impl PollLoop {
                 // Who else calls the account waits too, until a person says that it need not.
                 (Some(after), Some(name)) if account => {
                     let until = self.clock.now().saturating_add(after).unwrap_or(Timestamp::MAX);
-                    self.suspend(Scope::Account, name, &why, Some(until)).await
+                    self.suspend(Scope::Account, name, &why, Some(until), None).await
                 }
                 _ => Next::BackOff(after),
             },
-            Trouble::Poll(PollError::Suspend { .. }) => match &self.account {
-                Some(account) => self.suspend(Scope::Account, account, &why, None).await,
-                None => self.suspend(Scope::Source, &self.source, &why, None).await,
-            },
+            Trouble::Poll(PollError::Suspend { .. }) => {
+                let now = self.clock.now();
+                let account = self.account.as_ref().map(|account| (Scope::Account, account));
+                let (scope, name) = account.unwrap_or((Scope::Source, &self.source));
+                self.suspend(scope, name, &why, None, Some(next_probe(now, now))).await
+            }
             Trouble::Poll(PollError::Stop { .. }) | Trouble::Malformed(_) | Trouble::TooManyDeleted(_) => {
-                self.suspend(Scope::Source, &self.source, &why, None).await
+                self.suspend(Scope::Source, &self.source, &why, None, None).await
             }
             Trouble::Broker(_) | Trouble::Store(_) | Trouble::Stopped => Next::BackOff(None),
         };
@@ -257,15 +276,16 @@ impl PollLoop {
         next
     }
 
-    async fn suspend(&self, scope: Scope, name: &str, why: &str, until: Option<Timestamp>) -> Next {
-        let suspension = Suspension {
-            scope,
-            name: name.to_owned(),
-            why: why.to_owned(),
-            since: self.clock.now(),
-            until,
-            probe: None,
-        };
+    async fn suspend(
+        &self,
+        scope: Scope,
+        name: &str,
+        why: &str,
+        until: Option<Timestamp>,
+        probe: Option<Timestamp>,
+    ) -> Next {
+        let (name_of, why, since) = (name.to_owned(), why.to_owned(), self.clock.now());
+        let suspension = Suspension { scope, name: name_of, why, since, until, probe };
         match self.halts.suspend(suspension).await {
             Ok(_) => Next::Suspended,
             Err(error) => {

@@ -35,7 +35,8 @@ pub enum Escape {
     Url,
 }
 
-fn escape(text: &str, escape: Escape) -> Cow<'_, str> {
+/// Text as it stands where it is put.
+pub(crate) fn escape(text: &str, escape: Escape) -> Cow<'_, str> {
     /// Everything but what RFC 3986 calls unreserved.
     const RESERVED: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -1,13 +1,14 @@
 //! How accounts, sinks, sources and routes stand, and what a person can do about it.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
-use super::views::{AccountView, Done, Readiness, RouteView, SinkView, SourceView};
+use super::views::{AccountView, BreakerView, Done, PermitsView, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
 use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
 use crate::connectors::Limits;
-use crate::deliver::gate::{charge, month_turns};
+use crate::deliver::breaker::Breaker;
+use crate::deliver::gate::{Gate, Usage, charge, forecast};
 use crate::outcome::Scope;
 use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
@@ -27,16 +28,19 @@ impl Operator {
         for (name, connector, url, limits, zone) in self.all_accounts() {
             let month = charge(name, limits, &zone, now).month;
             let used = self.store.used(name, &month).await?;
+            let used_up = limits.monthly.and_then(|monthly| forecast::used_up(used, monthly, now, &zone));
             views.push(AccountView {
                 name: name.to_owned(),
                 connector: connector.to_owned(),
                 url: url.to_owned(),
-                used_up: limits.monthly.and_then(|monthly| used_up(used, monthly, now, &zone)),
+                forecast: used_up.map(|at| forecast::in_words(at, now, &zone)),
+                used_up,
                 month,
                 used,
                 monthly: limits.monthly,
                 rate: limits.rate,
                 concurrency: limits.concurrency,
+                permits: self.gates.get(name).map(|gate| permits(gate)),
                 suspension: self.halts.any(&[(Scope::Account, name)]),
             });
         }
@@ -72,6 +76,7 @@ impl Operator {
     /// The broker.
     pub async fn sinks(&self) -> Result<Vec<SinkView>> {
         let depths = self.broker.depths().await?;
+        let now = self.clock.now();
         let views = self.config.sinks.iter().map(|sink| {
             let routes = self.config.routes.iter().filter(|route| route.to == sink.name);
             SinkView {
@@ -80,6 +85,7 @@ impl Operator {
                 account: sink.account.clone(),
                 enabled: sink.enabled,
                 queued: routes.filter_map(|route| depth(&depths, &route.name)).map(|d| d.messages).sum(),
+                breaker: self.sinks.get(&sink.name).and_then(|sink| breaker(&sink.breaker, now)),
                 suspension: self.halts.any(&[(Scope::Sink, &sink.name), (Scope::Account, &sink.account)]),
             }
         });
@@ -387,29 +393,14 @@ fn orphan(depth: &Depth, count: &impl Fn(&str, bool) -> u64) -> RouteView {
     }
 }
 
-/// When a month's calls are used up if it goes on like this; `None` if they last.
-fn used_up(used: u64, monthly: u64, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-    if used == 0 {
-        return None;
-    }
-    let start = now.to_zoned(zone.clone()).first_of_month().ok()?.start_of_day().ok()?.timestamp();
-    let elapsed = now.duration_since(start).as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a forecast, to the day")]
-    let needed = elapsed * (monthly as f64) / (used as f64);
-    let at = start.saturating_add(SignedDuration::try_from_secs_f64(needed).ok()?).ok()?;
-    (at < month_turns(now, zone)).then_some(at)
+fn permits(gate: &Gate) -> PermitsView {
+    let Usage { in_use, waiting, share } = gate.usage();
+    // A process that makes no calls has asked for none.
+    let limit = if share == 0 { u32::try_from(gate.concurrency()).unwrap_or(u32::MAX) } else { share };
+    PermitsView { in_use, waiting, limit }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_forecast_goes_on_at_the_months_pace() {
-        let now: Timestamp = "2026-11-11T00:00:00Z".parse().expect("a time");
-        let day = used_up(750, 1500, now, &TimeZone::UTC).expect("used up");
-        assert_eq!(day.to_string(), "2026-11-21T00:00:00Z");
-        assert_eq!(used_up(400, 1500, now, &TimeZone::UTC), None);
-        assert_eq!(used_up(0, 1500, now, &TimeZone::UTC), None);
-    }
+fn breaker(breaker: &Breaker, now: Timestamp) -> Option<BreakerView> {
+    let since = breaker.open_since()?;
+    Some(BreakerView { since, next: breaker.closed_until(now).unwrap_or(now) })
 }

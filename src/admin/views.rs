@@ -47,14 +47,40 @@ pub struct AccountView {
     pub used: u64,
     /// Calls it may make in it.
     pub monthly: Option<u64>,
-    /// When the month's calls are used up if it goes on like this; `None`: not this month.
+    /// When the month's calls are used up if it goes on like this; `None`: not this month, or too early to say.
     pub used_up: Option<Timestamp>,
+    /// The same in words, in the account's zone.
+    #[serde(default)]
+    pub forecast: Option<String>,
     /// Calls a second.
     pub rate: Option<f64>,
     /// Calls at once.
     pub concurrency: Option<u32>,
+    /// How its calls stand in the running bridge; `None` where none runs.
+    #[serde(default)]
+    pub permits: Option<PermitsView>,
     /// Why it is stopped, if it is.
     pub suspension: Option<Suspension>,
+}
+
+/// How an account's calls stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermitsView {
+    /// Under way.
+    pub in_use: u32,
+    /// Waiting for a permit.
+    pub waiting: u32,
+    /// How many at once this process may make.
+    pub limit: u32,
+}
+
+/// A sink's breaker, open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// Since when.
+    pub since: Timestamp,
+    /// When one delivery tries next.
+    pub next: Timestamp,
 }
 
 /// A sink.
@@ -70,6 +96,9 @@ pub struct SinkView {
     pub enabled: bool,
     /// Messages in the queues of its routes.
     pub queued: u64,
+    /// Its breaker, if that is open in the running bridge.
+    #[serde(default)]
+    pub breaker: Option<BreakerView>,
     /// Why it (or its account) is stopped, if it is.
     pub suspension: Option<Suspension>,
 }

@@ -1,15 +1,17 @@
 //! Every enabled route with its sink, and the permits that sinks of one account share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::AppError;
 use crate::config::{Config, RouteConfig};
+use crate::deliver::alerts::Alerts;
 use crate::deliver::batch::Batcher;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Shared};
 use crate::deliver::lookups::{Cache, LookupPart};
+use crate::deliver::refusals::Refusals;
 use crate::deliver::{Destination, Plan, Services};
 
 /// The gates of all accounts by name: whoever calls an account goes through the same one.
@@ -25,10 +27,13 @@ pub fn gates(config: &Config, shared: &Shared) -> Gates {
     of_accounts.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
 }
 
-/// Builds the plans of all routes that are switched on and whose sink is.
-pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> {
+/// Sinks by name.
+pub type Destinations = BTreeMap<String, Arc<Destination>>;
+
+/// Builds all sinks that are switched on.
+pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, AppError> {
     let config = &services.config;
-    let mut destinations = HashMap::new();
+    let mut destinations = Destinations::new();
     for sink in config.sinks.iter().filter(|sink| sink.enabled) {
         let built = config
             .build_sink(sink, &services.client, &services.clock)
@@ -42,9 +47,16 @@ pub fn plans(services: &Services, gates: &Gates) -> Result<Vec<Plan>, AppError> 
             batcher,
             gate: Arc::clone(gate),
             breaker: Breaker::default(),
+            refusals: Refusals::default(),
         };
-        destinations.insert(sink.name.as_str(), Arc::new(destination));
+        destinations.insert(sink.name.clone(), Arc::new(destination));
     }
+    Ok(destinations)
+}
+
+/// Builds the plans of all routes that are switched on and whose sink is.
+pub fn plans(services: &Services, destinations: &Destinations, gates: &Gates) -> Result<Vec<Plan>, AppError> {
+    let config = &services.config;
     let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
     let mut plans = Vec::new();
     for (index, route) in routes {
@@ -71,4 +83,24 @@ fn lookups(route: &RouteConfig, services: &Services, gates: &Gates) -> Result<Ve
         }
     }
     Ok(parts)
+}
+
+/// What tells operators.
+pub fn alerts(services: &Arc<Services>, sinks: &Destinations, gates: &Gates, owner: &str) -> Alerts {
+    Alerts {
+        services: Arc::clone(services),
+        to: services.config.alerts.as_ref().and_then(|name| sinks.get(name)).cloned(),
+        sinks: sinks.values().cloned().collect(),
+        gates: gates.values().cloned().collect(),
+        owner: owner.to_owned(),
+    }
+}
+
+/// Gives back what this process has of the accounts.
+pub async fn leave(gates: &Gates) {
+    for gate in gates.values() {
+        if let Err(error) = gate.leave().await {
+            tracing::debug!(account = %gate.account, %error, "a share was not given back and runs out by itself");
+        }
+    }
 }

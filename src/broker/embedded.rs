@@ -178,8 +178,7 @@ impl EmbeddedBroker {
     /// As [`Broker::ack`].
     pub async fn take_out(&self, queue: &str, tags: Vec<u64>) -> Result<()> {
         let id = self.line(queue)?.id;
-        let take = move |db: &_| tags.iter().try_for_each(|&tag| rows::ack(db, id, tag));
-        Ok(self.db.write("emptying a queue", take).await?)
+        Ok(self.db.write("emptying a queue", move |db| rows::ack(db, id, &tags)).await?)
     }
 
     /// Ends every consumer and refuses what comes from now on.
@@ -299,7 +298,16 @@ impl Broker for EmbeddedBroker {
     async fn ack(&self, queue: &str, message: &Message) -> Result<()> {
         let line = self.line(queue)?;
         let (id, tag) = (line.id, message.tag);
-        Ok(self.db.write_then("acking", move |db| rows::ack(db, id, tag), move |()| line.ended(tag)).await?)
+        Ok(self.db.write_then("acking", move |db| rows::ack(db, id, &[tag]), move |()| line.ended(tag)).await?)
+    }
+
+    async fn ack_all(&self, queue: &str, messages: &[Message]) -> Result<()> {
+        let line = self.line(queue)?;
+        let id = line.id;
+        let tags: Arc<[u64]> = messages.iter().map(|message| message.tag).collect();
+        let acked = Arc::clone(&tags);
+        let ended = move |(): &()| acked.iter().for_each(|&tag| line.ended(tag));
+        Ok(self.db.write_then("acking", move |db| rows::ack(db, id, &tags), ended).await?)
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {

@@ -38,7 +38,7 @@ use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::store::Store;
-use line::{Line, LineConsumer, Want};
+use line::{Held, Line, LineConsumer, Want};
 use link::Link;
 use publisher::{Parcel, Publisher, parcel};
 use pump::{timely, within};
@@ -340,12 +340,20 @@ impl Broker for RabbitBroker {
             tracing::debug!(queue, "a message whose connection was lost is done: it comes again and is known");
             return Ok(());
         };
-        match within(held.acker.ack(BasicAckOptions::default())).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!(queue, "an ack came too late: the message comes again and is known"),
-            Err(error) => tracing::debug!(queue, %error, "an ack was lost: the message comes again and is known"),
-        }
+        ack(queue, &held, BasicAckOptions::default()).await;
         Ok(())
+    }
+
+    async fn ack_all(&self, queue: &str, messages: &[Message]) -> Result<()> {
+        let tags: Vec<u64> = messages.iter().map(|message| message.tag).collect();
+        let line = self.shared.lines().get(queue).cloned();
+        if let Some(last) = line.and_then(|line| line.take_first(&tags)) {
+            // One word for all of them, which costs the broker far less than a word for each.
+            ack(queue, &last, BasicAckOptions { multiple: true }).await;
+            return Ok(());
+        }
+        let acks = messages.iter().map(|message| self.ack(queue, message));
+        futures_util::future::try_join_all(acks).await.map(drop)
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {
@@ -483,6 +491,15 @@ impl Broker for RabbitBroker {
         // What they hold of the store is free then.
         self.shared.publishing.ended().await;
         self.shared.consuming.ended().await;
+    }
+}
+
+/// An ack that does not come through does no harm: the ledger knows the message.
+async fn ack(queue: &str, held: &Held, options: BasicAckOptions) {
+    match within(held.acker.ack(options)).await {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!(queue, "an ack came too late: the message comes again and is known"),
+        Err(error) => tracing::debug!(queue, %error, "an ack was lost: the message comes again and is known"),
     }
 }
 

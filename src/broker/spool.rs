@@ -288,6 +288,10 @@ impl Broker for Spool {
         self.inner.ack(queue, message).await
     }
 
+    async fn ack_all(&self, queue: &str, messages: &[Message]) -> Result<()> {
+        self.inner.ack_all(queue, messages).await
+    }
+
     async fn depths(&self) -> Result<Vec<Depth>> {
         self.inner.depths().await
     }

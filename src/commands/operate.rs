@@ -2,12 +2,16 @@
 
 use jiff::Timestamp;
 
+mod standing;
+
+use standing::state;
+
 use super::access::{Access, Where, segment};
 use super::{CommandError, Result, output};
 use crate::admin::api::{Mark, Retire, Used, Why};
 use crate::admin::replay::ReplayRequest;
 use crate::admin::views::{AccountView, Done, Replayed, RouteView, SinkView, SourceView};
-use crate::store::{DeadClass, DeadFilter, StoredDead, Suspension};
+use crate::store::{DeadClass, DeadFilter, StoredDead};
 
 /// Works the dead and the held.
 #[derive(Debug, clap::Subcommand)]
@@ -284,15 +288,7 @@ pub async fn accounts(args: StateArgs<AccountAction>, place: &Where) -> Result {
     if args.json {
         return output::json(&found);
     }
-    let rows = found
-        .into_iter()
-        .map(|a| {
-            let quota = a.monthly.map_or_else(|| a.used.to_string(), |monthly| format!("{} of {monthly}", a.used));
-            let forecast = a.used_up.map(|at| format!("used up {}", output::time(at))).unwrap_or_default();
-            [a.name, a.connector, a.month, quota, forecast, state(true, a.suspension.as_ref())]
-        })
-        .collect();
-    output::table(["account", "connector", "month", "calls", "at this pace", "state"], rows, "no accounts")
+    output::table(standing::ACCOUNTS, found.into_iter().map(standing::account).collect(), "no accounts")
 }
 
 /// `dari sinks`.
@@ -308,11 +304,7 @@ pub async fn sinks(args: StateArgs<StopAction>, place: &Where) -> Result {
     if args.json {
         return output::json(&found);
     }
-    let rows = found
-        .into_iter()
-        .map(|s| [s.name, s.kind, s.account, s.queued.to_string(), state(s.enabled, s.suspension.as_ref())])
-        .collect();
-    output::table(["sink", "kind", "account", "queued", "state"], rows, "no sinks")
+    output::table(standing::SINKS, found.into_iter().map(standing::sink).collect(), "no sinks")
 }
 
 /// `dari sources`.
@@ -390,15 +382,4 @@ pub async fn routes(args: StateArgs<RouteAction>, place: &Where) -> Result {
         })
         .collect();
     output::table(["route", "way", "queued", "oldest", "dead", "held", "state"], rows, "no routes")
-}
-
-fn state(enabled: bool, suspension: Option<&Suspension>) -> String {
-    match suspension {
-        _ if !enabled => "switched off".to_owned(),
-        None => "ok".to_owned(),
-        Some(s) => {
-            let until = s.until.map(|at| format!(" until {}", output::time(at))).unwrap_or_default();
-            format!("{} suspended{until}: {}", s.scope.name(), s.why)
-        }
-    }
 }

@@ -50,9 +50,9 @@ pub(super) static TOP: &[Field] = &[
     ),
     field(
         "alerts",
-        Kind::Any,
-        Need::NotYet("operators are told in the log; leave it out"),
-        "The sink that operators are told through.",
+        Kind::Text,
+        Need::Optional,
+        "The sink that operators are told through of what needs them; besides the log.",
     ),
 ];
 

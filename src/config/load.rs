@@ -23,12 +23,13 @@ use super::check::Checker;
 use super::faults::{Faults, sort};
 use super::fields;
 use super::interpolate::Surroundings;
-use super::model::{AdminListen, Config, Listen, TestConfig};
+use super::model::{AdminListen, Config, Listen, SinkConfig, TestConfig};
 use super::names::is_name;
 use super::parse::parse;
 use super::suggest::{did_you_mean, shown};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
+use crate::connectors::notice::Notice;
 use crate::connectors::{self, Manifest, Sink};
 use crate::redact::Redactor;
 use crate::settings::{Fault, Field, Key, Node, NodeValue, Settings};
@@ -127,6 +128,7 @@ impl Loader<'_> {
         let routes = self.routes(routes, &known, lookups::Places { accounts: &accounts, sinks: &sinks });
         self.shared_links(&routes, &sinks);
         let tests = self.tests(root.get("tests"), &known);
+        let alerts = self.alerts(&top, &sinks, &known);
         self.unused(&accounts, &sources, &routes);
         let (journal_keep, journal_bodies) = self.journal(&top);
         for path in top.get("redact").map(Node::items).unwrap_or_default() {
@@ -143,6 +145,7 @@ impl Loader<'_> {
             store,
             listen: self.listen(&top),
             zone: self.zone.clone(),
+            alerts,
             journal_keep,
             journal_bodies,
             dedupe: top.duration("dedupe").unwrap_or_default(),
@@ -179,6 +182,25 @@ impl Loader<'_> {
             self.checker.fault(node, fields::NO_STORE_FILE);
         }
         file.unwrap_or_default()
+    }
+
+    /// The sink for alerts: one that takes a text alone.
+    fn alerts(&mut self, top: &Settings<'_>, sinks: &[SinkConfig], known: &Known) -> Option<String> {
+        let node = top.get("alerts")?;
+        let name = node.text().unwrap_or_default().to_owned();
+        self.must_be_known(node, &name, "sink", &known.sinks_names);
+        let sink = sinks.iter().find(|sink| sink.name == name)?;
+        if !sink.enabled {
+            self.checker.fault(node, format!("`alerts`: the sink `{name}` is switched off"));
+        }
+        let built = self.built.get(&name)?;
+        if let Err(why) = Notice::sample().call(sink.kind, &**built, self.clock.now()) {
+            let message = format!(
+                "`alerts`: the sink `{name}` cannot tell people ({why}); expected one that takes a `text`, as `slack` or `http`"
+            );
+            self.checker.fault(node, message);
+        }
+        Some(name)
     }
 
     fn journal(&mut self, top: &Settings<'_>) -> (Duration, Duration) {

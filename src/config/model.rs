@@ -34,6 +34,8 @@ pub struct Config {
     pub listen: Listen,
     /// The zone of times that bear none.
     pub zone: TimeZone,
+    /// The sink that operators are told through.
+    pub alerts: Option<String>,
     /// How long the journal keeps heads and steps.
     pub journal_keep: Duration,
     /// How long it keeps bodies.

@@ -43,6 +43,7 @@ mod lookup;
 mod matching;
 mod order;
 mod others;
+mod refused;
 mod settle;
 mod together;
 
@@ -448,7 +449,9 @@ fn in_doubt(standing: &Standing) -> Option<Doubt> {
 /// What an outcome says of the sink; `None`: nothing.
 fn went(outcome: &Outcome) -> Option<bool> {
     match outcome {
-        Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Suspend { .. } => Some(true),
+        Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::Refused { .. } | Outcome::Suspend { .. } => {
+            Some(true)
+        }
         // A 429 is the account's pause, not the sink's failure.
         Outcome::Retry { account: true, .. } => None,
         Outcome::Retry { .. } | Outcome::Unknown { .. } => Some(false),

@@ -22,10 +22,12 @@ pub struct Breaker(Mutex<State>);
 struct State {
     failures: u32,
     open: Option<Open>,
+    worked: bool,
 }
 
 #[derive(Debug)]
 struct Open {
+    since: Timestamp,
     until: Timestamp,
     rest: Duration,
     probing: bool,
@@ -59,6 +61,16 @@ impl Breaker {
         }
     }
 
+    /// Since when it is open.
+    pub fn open_since(&self) -> Option<Timestamp> {
+        self.lock().open.as_ref().map(|open| open.since)
+    }
+
+    /// True if the sink has answered sensibly since this process began.
+    pub fn has_worked(&self) -> bool {
+        self.lock().worked
+    }
+
     /// When to ask again whether a delivery may go on; `None`: now.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.lock().open {
@@ -74,7 +86,7 @@ impl Breaker {
         let mut state = self.lock();
         let probe = admitted == Admission::Probe;
         match (went, &mut state.open) {
-            (Some(true), _) => *state = State::default(),
+            (Some(true), _) => *state = State { worked: true, ..State::default() },
             (None, Some(open)) => open.probing &= !probe,
             (Some(false), Some(open)) if probe => {
                 open.rest = (open.rest * 2).min(LONGEST_REST);
@@ -86,7 +98,8 @@ impl Breaker {
             (Some(false), None) => {
                 state.failures += 1;
                 if state.failures >= TOLERATED {
-                    state.open = Some(Open { until: later(now, FIRST_REST), rest: FIRST_REST, probing: false });
+                    state.open =
+                        Some(Open { since: now, until: later(now, FIRST_REST), rest: FIRST_REST, probing: false });
                     return true;
                 }
             }

@@ -21,6 +21,7 @@ use crate::connectors::Limits;
 use crate::store::permits::{ShareAsk, TurnAsk};
 use crate::store::{Charge, Store, StoreError};
 
+pub mod forecast;
 mod state;
 
 use state::{Bounds, State, Step, TTL};
@@ -159,6 +160,12 @@ impl Gate {
     #[must_use]
     pub fn charge(&self, now: Timestamp) -> Charge {
         charge(&self.account, self.limits, &self.zone, now)
+    }
+
+    /// Where the account's month turns.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// When the account's month turns.

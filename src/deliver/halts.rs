@@ -33,6 +33,9 @@ struct Image {
     unstored: HashSet<Key>,
     /// What is being tried now: until when at the latest.
     probing: HashMap<Key, Timestamp>,
+    /// What a probe resumed: since when it had been suspended, and when it was resumed. Where that was wrong, the next
+    /// probe does not come so soon.
+    lifted: HashMap<Key, (Timestamp, Timestamp)>,
 }
 
 /// How often the store is read again.
@@ -111,8 +114,14 @@ impl Halts {
     /// # Errors
     /// [`StoreError`]: it is stopped in this process all the same.
     pub async fn suspend(&self, suspension: Suspension) -> Result<bool, StoreError> {
-        let suspension = Suspension { since: to_micros(suspension.since), ..suspension };
+        let mut suspension = Suspension { since: to_micros(suspension.since), ..suspension };
         let key = (suspension.scope, suspension.name.clone());
+        if let Some((since, lifted)) = self.read().lifted.get(&key).copied()
+            && suspension.probe.is_some()
+            && suspension.since.duration_since(lifted) < PROBE_SELDOM
+        {
+            suspension.probe = Some(next_probe(since, suspension.since));
+        }
         {
             let mut now = self.write();
             let known = now.stopped.entry(key.clone()).or_insert_with(|| suspension.clone());
@@ -211,11 +220,12 @@ impl Halts {
             Ok(lifted) => {
                 self.forget_exactly(&probed);
                 if lifted {
+                    self.write().lifted.insert(key, (probed.since, self.clock.now()));
                     tracing::info!(scope = scope.name(), %name, "resumed: it works again");
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, scope = scope.name(), %name, "it works again, but stays suspended until the next probe")
+                tracing::warn!(%error, scope = scope.name(), %name, "it works again, but stays suspended until the next probe");
             }
         }
     }

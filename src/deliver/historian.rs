@@ -49,10 +49,7 @@ async fn write(broker: &dyn Broker, journal: &dyn Journal, stop: &CancellationTo
 async fn keep(broker: &dyn Broker, journal: &dyn Journal, batch: &[Message]) -> Result<(), String> {
     let events = batch.iter().map(|message| Arc::clone(&message.event)).collect();
     journal.received(events).await.map_err(|e| e.to_string())?;
-    // Together, so that they share one commit.
-    let acks = batch.iter().map(|message| broker.ack(JOURNAL, message));
-    futures_util::future::try_join_all(acks).await.map_err(|e| e.to_string())?;
-    Ok(())
+    broker.ack_all(JOURNAL, batch).await.map_err(|e| e.to_string())
 }
 
 /// Writes what is left once nothing more is received: the journal of a stopped bridge knows every event. What takes

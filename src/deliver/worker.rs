@@ -28,6 +28,9 @@ const FRUGAL_FACTOR: usize = 64;
 
 /// How long nothing may have moved in a full window before the longest lane has to make room for other subjects.
 const STALL: Duration = Duration::from_millis(500);
+/// How many deliveries are under way for each call that the account takes at once. The permit is held for the intent and
+/// the call alone, so others make theirs while one's outcome is written and its message acked.
+const UNDER_WAY_FACTOR: usize = 3;
 
 /// The least time between two turns.
 const BREATH: Duration = Duration::from_millis(50);
@@ -127,19 +130,20 @@ impl<'a> Turn<'a> {
             most => (calls + 1) * most,
         };
         let frugal = self.plan.to.gate.limits.monthly.is_some();
+        let most = slots * UNDER_WAY_FACTOR;
         let prefetch = slots.max(calls * if frugal { FRUGAL_FACTOR } else { PREFETCH_FACTOR });
         let mut consumer = self.services.broker.consume(&self.plan.route().name, prefetch).await?;
         let scopes = self.plan.scopes();
         let mut pause = None;
         let mut failed = None;
         loop {
-            while pause.is_none() && self.under_way < slots {
+            while pause.is_none() && self.under_way < most {
                 let Some(run) = self.lanes.start() else { break };
                 self.start(run);
             }
             let open = pause.is_none();
             // Slots are idle, and the window is full of events that wait for others of their subject.
-            let stalled = open && self.under_way < slots && self.lanes.held() >= prefetch;
+            let stalled = open && self.under_way < most && self.lanes.held() >= prefetch;
             if !open && self.tasks.is_empty() {
                 break;
             }

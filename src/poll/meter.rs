@@ -35,7 +35,8 @@ impl Meter for AccountMeter {
     async fn admit(&self) -> Result<Admitted, String> {
         let account = &self.gate.account;
         let permit = self.gate.permit().await.ok_or("the account takes no more calls")?;
-        if let Some(halt) = self.halts.any(&[(Scope::Account, account)]) {
+        let probing = self.halts.is_probed(Scope::Account, account);
+        if let Some(halt) = self.halts.any(&[(Scope::Account, account)]).filter(|_| !probing) {
             return Err(format!("the account is suspended: {}", halt.why));
         }
         let now = self.clock.now();
@@ -66,5 +67,34 @@ impl Meter for AccountMeter {
         if let Err(error) = self.store.refund(self.gate.charge(admitted.at)).await {
             tracing::warn!(account = %self.gate.account, %error, "a call that was not sent stays counted");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::Limits;
+    use crate::deliver::gate::Shared;
+    use crate::store::sqlite::{SqliteStore, open};
+    use jiff::SignedDuration;
+    use jiff::tz::TimeZone;
+
+    #[tokio::test]
+    async fn a_call_is_given_back_to_the_month_that_it_was_counted_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Clock::manual("2026-11-30T23:59:59Z".parse().expect("a time"));
+        let db = open(&folder.path().join("dari.db")).expect("opens");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::new(db, clock.clone()));
+        let shared = Shared { store: Arc::clone(&store), clock: clock.clone(), owner: "file".into() };
+        let limits = Limits { monthly: Some(10), ..Limits::default() };
+        let gate = Arc::new(Gate::new("walla", limits, TimeZone::UTC, shared));
+        let halts = Arc::new(Halts::new(Arc::clone(&store), clock.clone(), Vec::new()));
+        let meter = AccountMeter { gate, store: Arc::clone(&store), halts, clock: clock.clone() };
+        store.set_used("walla", "2026-12", 3).await.expect("set");
+        let admitted = meter.admit().await.expect("admitted");
+        clock.advance(SignedDuration::from_secs(2));
+        meter.refund(&admitted).await;
+        assert_eq!(store.used("walla", "2026-11").await.expect("read"), 0);
+        assert_eq!(store.used("walla", "2026-12").await.expect("read"), 3);
     }
 }

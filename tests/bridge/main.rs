@@ -2,6 +2,7 @@
 // One binary: each would link the whole crate again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod accounts;
 mod asked;
 mod batches;
 mod binary;

@@ -150,6 +150,48 @@ async fn p5_refused_keys_suspend_the_account_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn p5_refused_keys_are_tried_again_by_polling_now_and_then() {
+    let world = World::new().await;
+    let bench = Bench::new(&world.clock);
+    for _ in 0..2 {
+        world.answer_next(401, &[], r#"{"message":"Unauthorized"}"#);
+    }
+    with_responses(&world, &["a"]).await;
+    let running = bench.run("one", world.poller(Api::Response, QUICK));
+    bench.suspended().await;
+    // Refused again after a minute; not after the next.
+    world.advance(61);
+    bench.wake.notify_one();
+    bench.polled(2, |polled| polled.failed).await;
+    assert!(bench.halts.any(&[(Scope::Account, "walla")]).is_some());
+    world.advance(61);
+    bench.wake.notify_one();
+    assert_eq!(subjects(&bench.published(1).await), ["a"].into());
+    until("the account to go on", async || bench.halts.any(&[(Scope::Account, "walla")]).is_none()).await;
+    assert_eq!(bench.polled(2, |polled| polled.failed).await.len(), 2);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn p5_a_source_that_a_person_stopped_is_not_polled_to_probe_its_account() {
+    let world = World::new().await;
+    let bench = Bench::new(&world.clock);
+    world.answer_next(401, &[], r#"{"message":"Unauthorized"}"#);
+    with_responses(&world, &["a"]).await;
+    let running = bench.run("one", world.poller(Api::Response, QUICK));
+    bench.suspended().await;
+    bench.halts.stop(Scope::Source, SOURCE, "maintenance".to_owned()).await.unwrap();
+    let asked = world.front.asked.lock().unwrap().len();
+    world.advance(61);
+    bench.wake.notify_one();
+    until("the wake-up to be taken", async || bench.wake_is_taken()).await;
+    bench.wake.notify_one();
+    until("the wake-up to be taken", async || bench.wake_is_taken()).await;
+    assert_eq!(world.front.asked.lock().unwrap().len(), asked);
+    running.end().await;
+}
+
+#[tokio::test]
 async fn equal_labels_stop_the_source_and_ask_a_person() {
     let world = World::new().await;
     let bench = Bench::new(&world.clock);

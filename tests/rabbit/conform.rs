@@ -23,6 +23,11 @@ async fn messages_come_in_the_order_of_publishing() {
 }
 
 #[tokio::test]
+async fn several_are_acked_at_once_and_no_others() {
+    suite::several_are_acked_at_once_and_no_others(rig().await).await;
+}
+
+#[tokio::test]
 async fn a_body_comes_byte_for_byte() {
     suite::a_body_comes_byte_for_byte(rig().await).await;
 }

@@ -99,6 +99,27 @@ async fn p4_what_waits_outlives_the_bridge_and_comes_within_two_seconds_of_its_t
 }
 
 #[tokio::test]
+async fn several_acks_in_one_word_end_those_and_no_others() {
+    let server = node::server().await;
+    let site = Site::new(&server.url).await;
+    site.broker.declare(vec![all("r")]).await.expect("declared");
+    for id in ["1", "2", "3", "4", "5", "6"] {
+        site.broker.publish(vec![event(&site.clock, "s", "t", id)]).await.expect("published");
+    }
+    let mut consumer = site.broker.consume("r", 6).await.expect("a consumer");
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(next(consumer.as_mut()).await);
+    }
+    // The first ones, then some that have an earlier one before them.
+    site.broker.ack_all("r", &held[..2]).await.expect("acked");
+    site.broker.ack_all("r", &held[3..5]).await.expect("acked");
+    drop(consumer);
+    site.broker.finish().await;
+    assert_eq!(ready(&server.url, &format!("{}.route.r.v1", site.prefix)).await, 2);
+}
+
+#[tokio::test]
 async fn urls_are_tried_one_after_the_other() {
     let server = node::server().await;
     let (folder, clock) = (tempfile::tempdir().expect("a folder"), dari::clock::Clock::system(1));

@@ -18,6 +18,7 @@ mod faults;
 mod keeping;
 mod load;
 mod moving;
+#[allow(dead_code, reason = "shared with a bench")]
 mod node;
 mod orphans;
 mod proxy;

@@ -156,6 +156,15 @@ impl Node {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process of the server itself.
+    pub fn server_pid(&self) -> u32 {
+        self.pid().parse().unwrap()
+    }
+
     fn pid(&self) -> String {
         std::fs::read_to_string(self.path("beam.pid")).unwrap_or_default().trim().to_owned()
     }

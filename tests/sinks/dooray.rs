@@ -346,7 +346,7 @@ async fn p6_what_is_in_doubt_is_looked_for() {
         let op = Op::new(Verb::Create, fields);
         // One like it from long before, and one that is not it.
         delivered(&world, &*sink, &op).await;
-        world.advance(Duration::from_secs(3_600));
+        world.advance(Duration::from_hours(1));
         let mut other = op.fields.clone();
         other["subject"] = json!(format!("{} 2", op.fields["subject"].as_str().unwrap()));
         delivered(&world, &*sink, &Op::new(Verb::Create, other)).await;

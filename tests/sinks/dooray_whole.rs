@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dari::app::{Bridge, Options};
+use dari::admin::Operator;
+use dari::app::{AppError, Bridge, Options};
 use dari::clock::Clock;
 use dari::connectors::client::Client;
 use dari::connectors::dooray::MANIFEST;
 use dari::connectors::sandbox::{self, Served};
+use dari::poll::guard::Asked;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const CONFIG: &str = r#"
@@ -63,21 +66,66 @@ async fn has(served: &Served, what: &str, fits: impl Fn(&Value) -> bool) -> bool
     served.state().await[what].as_array().unwrap().iter().any(fits)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_in_a_calendar_becomes_tasks_events_and_messages() {
+struct Running {
+    clock: Clock,
+    served: Served,
+    operator: Arc<Operator>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), AppError>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn start() -> Running {
     let clock = Clock::system(7);
-    let served = sandbox::serve((MANIFEST.sandbox.unwrap().router)(clock.clone()), clock.clone(), sandbox::LOOPBACK)
-        .await
-        .unwrap();
+    let router = (MANIFEST.sandbox.unwrap().router)(clock.clone());
+    let served = sandbox::serve(router, clock.clone(), sandbox::LOOPBACK).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dari.yaml");
     std::fs::write(&file, CONFIG.replace("URL", &served.url)).unwrap();
     let client = Client::new().unwrap();
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock.clone(), &Options::default()).await.unwrap();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(bridge.run(stop.clone()));
+    let (operator, stop) = (bridge.operator(), CancellationToken::new());
+    let task = tokio::spawn(bridge.run(stop.clone()));
+    Running { clock, served, operator, stop, task, _dir: dir }
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_calendar_that_is_emptied_waits_for_a_persons_word() {
+    let Running { clock, served, operator, stop, task, _dir } = start().await;
+    let start = (clock.now() + jiff::SignedDuration::from_hours(48)).to_string();
+    for n in 0..12 {
+        let event =
+            json!({ "id": n.to_string(), "subject": format!("회의 {n}"), "startedAt": start, "endedAt": start });
+        served.play(Method::POST, "/_sandbox/events", &event).await;
+    }
+    let tasks = async || served.state().await["tasks"].as_array().unwrap().clone();
+    until("the tasks", async || tasks().await.len() == 12).await;
+    operator.suspend(dari::outcome::Scope::Source, "calendar", None).await.unwrap();
+    for n in 0..12 {
+        served.play(Method::DELETE, &format!("/_sandbox/events/{n}"), &Value::Null).await;
+    }
+    operator.resume(dari::outcome::Scope::Source, "calendar").await.unwrap();
+    let view = async || operator.sources().await.unwrap().into_iter().find(|source| source.name == "calendar").unwrap();
+    until("a question", async || view().await.asks.is_some()).await;
+    until("a stop", async || view().await.suspension.is_some()).await;
+    let asking = view().await;
+    assert_eq!(asking.asks, Some(Asked { deleted: 12, known: 12 }));
+    assert!(asking.suspension.unwrap().why.contains("dari sources confirm calendar"));
+    assert!(tasks().await.iter().all(|task| task["closed"] == false), "nothing was sent");
+    assert!(operator.confirm("tasks").await.is_err(), "that source asks nothing");
+
+    let done = operator.confirm("calendar").await.unwrap().done;
+    assert_eq!(done, "source calendar goes on: its next poll may delete 12 of 12, or more, once");
+    until("the tasks to be done", async || tasks().await.iter().all(|task| task["closed"] == true)).await;
+    until("the question to be over", async || view().await.asks.is_none()).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_in_a_calendar_becomes_tasks_events_and_messages() {
+    let Running { clock, served, operator: _operator, stop, task, _dir } = start().await;
     let start = clock.now() + jiff::SignedDuration::from_hours(48);
     let end = (start + jiff::SignedDuration::from_hours(1)).to_string();
     let event = json!({ "id": "5", "subject": "준비", "startedAt": start.to_string(), "endedAt": end });
@@ -106,7 +154,7 @@ async fn what_happens_in_a_calendar_becomes_tasks_events_and_messages() {
     })
     .await;
     stop.cancel();
-    running.await.unwrap().unwrap();
+    task.await.unwrap().unwrap();
     assert!(
         served
             .calls

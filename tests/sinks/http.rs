@@ -123,7 +123,7 @@ async fn statuses_mean_what_they_say() {
         (301, itself.clone(), "reject"),
         (400, itself.clone(), "reject"),
         (401, itself.clone(), "suspend account"),
-        (403, below.clone(), "suspend account"),
+        (403, below.clone(), "reject"),
         (404, itself.clone(), "suspend sink"),
         (404, below.clone(), "reject"),
         (405, itself.clone(), "suspend sink"),

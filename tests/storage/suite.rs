@@ -119,6 +119,25 @@ pub async fn messages_come_in_the_order_of_publishing(rig: Rig) {
     assert_eq!(rig.drain("r", 200).await, ids);
 }
 
+pub async fn several_are_acked_at_once_and_no_others(rig: Rig) {
+    rig.declare(&[("r", None, None)]).await;
+    for id in ["1", "2", "3", "4", "5"] {
+        rig.publish("s", "t", id).await;
+    }
+    let mut consumer = rig.consume("r", 10).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(next(consumer.as_mut()).await);
+    }
+    // Not the first ones, then the first ones.
+    rig.broker.ack_all("r", &[held[1].clone(), held[3].clone()]).await.expect("acked");
+    rig.broker.ack_all("r", &[held[0].clone(), held[2].clone()]).await.expect("acked");
+    rig.broker.ack_all("r", &[]).await.expect("nothing to do");
+    drop(consumer);
+    assert_eq!(rig.drain("r", 1).await, ["5"]);
+    rig.stands(Depth { queue: "r".into(), messages: 0, waiting: 0, oldest: None }).await;
+}
+
 pub async fn a_body_comes_byte_for_byte(rig: Rig) {
     rig.declare(&[("r", None, None)]).await;
     let sent = event(&rig.clock, "s", "t", "1");

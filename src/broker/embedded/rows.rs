@@ -156,15 +156,23 @@ fn body_of(db: &Connection, wait: &Wait, id: i64) -> rusqlite::Result<i64> {
     Ok(id)
 }
 
-/// Ends a message, and its body with the last of its messages.
-pub fn ack(db: &Connection, queue: i64, tag: u64) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM message WHERE queue = ?1 AND id = ?2 RETURNING body";
-    let body = db.prepare_cached(sql)?.query_row([queue, tag.cast_signed()], |row| row.get(0)).optional()?;
-    // Acked before, or its queue was removed.
-    let Some(body) = body else { return Ok(()) };
-    let sql = "UPDATE queue SET messages = messages - 1 WHERE id = ?1";
-    db.prepare_cached(sql)?.execute([queue])?;
-    drop_body(db, body)
+/// Ends messages, each with its body if it was the last that had it.
+pub fn ack(db: &Connection, queue: i64, tags: &[u64]) -> rusqlite::Result<()> {
+    let mut delete = db.prepare_cached("DELETE FROM message WHERE queue = ?1 AND id = ?2 RETURNING body")?;
+    let mut ended = 0;
+    for tag in tags {
+        let body = delete.query_row([queue, tag.cast_signed()], |row| row.get(0)).optional()?;
+        // Else it was acked before, or its queue was removed.
+        if let Some(body) = body {
+            drop_body(db, body)?;
+            ended += 1;
+        }
+    }
+    if ended > 0 {
+        let sql = "UPDATE queue SET messages = messages - ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute([queue, ended])?;
+    }
+    Ok(())
 }
 
 fn drop_body(db: &Connection, body: i64) -> rusqlite::Result<()> {

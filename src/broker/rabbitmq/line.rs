@@ -21,6 +21,8 @@ pub struct Held {
 #[derive(Default)]
 struct Inside {
     held: BTreeMap<u64, Held>,
+    /// True while the channel has a message unacked that is not in `held`.
+    astray: bool,
     /// Of `held`: not given to the consumer yet.
     ready: VecDeque<u64>,
 }
@@ -129,10 +131,32 @@ impl Line {
         held
     }
 
+    /// Takes these out if nothing else was received before the last of them and is unacked, so that the broker may be
+    /// told to end all up to that one; that one. `None`: nothing was taken.
+    pub fn take_first(&self, tags: &[u64]) -> Option<Held> {
+        let mut inside = self.inside();
+        if inside.astray || tags.is_empty() || !inside.held.keys().take(tags.len()).eq(tags) {
+            return None;
+        }
+        let mut last = None;
+        for tag in tags {
+            last = inside.held.remove(tag);
+        }
+        drop(inside);
+        self.wake.notify_one();
+        last
+    }
+
+    /// Notes that a message stays unacked until the channel ends, without being held.
+    pub fn stray(&self) {
+        self.inside().astray = true;
+    }
+
     /// Takes all out, in the order of their receipt.
     pub fn take_all(&self) -> Vec<Held> {
         let mut inside = self.inside();
         inside.ready.clear();
+        inside.astray = false;
         std::mem::take(&mut inside.held).into_values().collect()
     }
 

@@ -24,8 +24,8 @@ pub const CLOSE: Duration = Duration::from_secs(3);
 const HEARTBEAT: u16 = 10;
 /// How often the connection's state is looked at, in case its event is missed.
 const GLANCE: Duration = Duration::from_millis(250);
-/// The shortest and the longest pause between two attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The shortest and the longest pause between two attempts: the longest is a part of how long a recovery takes.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Where the broker is, and how to be known to it.
 #[derive(Clone, Debug)]

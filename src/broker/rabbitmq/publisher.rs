@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, maybe_done};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, poll};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -24,8 +24,8 @@ use super::wire::{self, Stamp, short};
 use crate::broker::{BrokerError, Result};
 use crate::event::Event;
 
-/// How many tasks publish.
-const ACTORS: usize = 4;
+/// How many tasks publish. Fewer channels let the broker write and confirm more at once; two let it use two cores.
+const ACTORS: usize = 2;
 /// How many batches wait for a task.
 const QUEUED: usize = 64;
 /// How many messages of a task wait for their confirm.
@@ -166,7 +166,6 @@ impl Actor {
 
     async fn begin(&mut self, job: Job, flight: &mut Flight) {
         let Job { parcels, from, done } = job;
-        let mut confirms = Vec::with_capacity(parcels.len() - from);
         let channel = match self.channel(flight).await {
             Ok(channel) => channel.clone(),
             Err(why) => {
@@ -174,26 +173,9 @@ impl Actor {
                 return;
             }
         };
-        let mut failed = None;
-        for parcel in &parcels[from..] {
-            match tokio::time::timeout(ANSWER, write(&channel, parcel)).await {
-                Ok(Ok(confirm)) => confirms.push(confirm),
-                Ok(Err(e)) => failed = Some(e.to_string()),
-                Err(_) => failed = Some("it takes no more for now".to_owned()),
-            }
-            if failed.is_some() {
-                break;
-            }
-        }
-        self.in_flight += confirms.len();
-        let count = confirms.len();
-        flight.push(Box::pin(async move {
-            let mut outcome = confirmed(confirms, from).await;
-            if outcome.why.is_none() && failed.is_some() {
-                outcome = Outcome { why: failed, broken: true, ..outcome };
-            }
-            (count, outcome, done)
-        }));
+        let count = parcels.len() - from;
+        self.in_flight += count;
+        flight.push(Box::pin(async move { (count, publish_all(&channel, &parcels, from).await, done) }));
     }
 
     /// The channel, a new one if need be.
@@ -222,26 +204,35 @@ async fn open(connection: &Connection) -> lapin::Result<Channel> {
     Ok(channel)
 }
 
-async fn write(channel: &Channel, parcel: &Parcel) -> lapin::Result<PublisherConfirm> {
-    let Parcel { exchange, key, properties, body } = parcel.clone();
-    channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties).await
-}
-
-/// Awaits confirms in their order.
-async fn confirmed(confirms: Vec<PublisherConfirm>, from: usize) -> Outcome {
+/// Publishes in order, without waiting for one before the next, and awaits the confirms.
+async fn publish_all(channel: &Channel, parcels: &[Parcel], from: usize) -> Outcome {
     let deadline = Instant::now() + ANSWER;
+    let mut answers = Vec::with_capacity(parcels.len() - from);
+    for parcel in &parcels[from..] {
+        let mut answer = Box::pin(maybe_done(publish(channel, parcel)));
+        // The first poll puts it among what is to be written: that makes the order.
+        _ = poll!(&mut answer);
+        answers.push(answer);
+    }
     let mut confirmed = from;
-    for confirm in confirms {
-        let (why, broken) = match tokio::time::timeout_at(deadline, confirm).await {
-            Ok(Ok(Confirmation::Ack(None))) => {
+    for mut answer in answers {
+        let done = tokio::time::timeout_at(deadline, &mut answer).await;
+        let (why, broken) = match done.ok().and_then(|()| answer.as_mut().take_output()) {
+            Some(Ok(Confirmation::Ack(None))) => {
                 confirmed += 1;
                 continue;
             }
-            Ok(Ok(_)) => ("it refused a message".to_owned(), false),
-            Ok(Err(e)) => (e.to_string(), true),
-            Err(_) => ("it does not confirm".to_owned(), true),
+            Some(Ok(_)) => ("it refused a message".to_owned(), false),
+            Some(Err(e)) => (e.to_string(), true),
+            None => ("it does not confirm".to_owned(), true),
         };
         return Outcome { confirmed, why: Some(why), broken };
     }
     Outcome { confirmed, why: None, broken: false }
+}
+
+async fn publish(channel: &Channel, parcel: &Parcel) -> lapin::Result<Confirmation> {
+    let Parcel { exchange, key, properties, body } = parcel;
+    let (exchange, key, properties) = (exchange.clone(), key.clone(), properties.clone());
+    channel.basic_publish(exchange, key, BasicPublishOptions::default(), body, properties).await?.await
 }

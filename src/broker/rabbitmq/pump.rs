@@ -30,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long handing back may take.
 const HAND_BACK: Duration = Duration::from_secs(12);
 /// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why receiving ended.
 enum End {
@@ -190,8 +190,9 @@ impl<'a> Session<'a> {
             Err(why) => {
                 tracing::error!(queue = self.line.name, why, "a message is no event of this bridge and is put aside");
                 // Kept until a person looks at it; unacked it would take a place for good.
-                if self.shared.put_aside(properties, data).await.is_ok() {
-                    _ = within(acker.ack(BasicAckOptions::default())).await;
+                match self.shared.put_aside(properties, data).await {
+                    Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
+                    Err(_) => self.line.stray(),
                 }
                 return;
             }
@@ -201,7 +202,10 @@ impl<'a> Session<'a> {
             match self.shared.send(&self.line.name, &event, stamp).await {
                 Ok(()) => _ = within(acker.ack(BasicAckOptions::default())).await,
                 // Unacked it comes again with the next channel.
-                Err(error) => tracing::warn!(queue = self.line.name, %error, "a message that is not due stays unacked"),
+                Err(error) => {
+                    self.line.stray();
+                    tracing::warn!(queue = self.line.name, %error, "a message that is not due stays unacked");
+                }
             }
             return;
         }

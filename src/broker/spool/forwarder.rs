@@ -13,7 +13,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How long the broker may take for a batch before it is asked anew; longer than any broker tries by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The shortest and the longest pause after a failure.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// The one that publishes from the spool.
 pub struct Forwarder {

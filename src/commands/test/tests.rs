@@ -146,6 +146,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         store: dir.join("dari.db"),
         dir,
         listen: Listen { hooks: "127.0.0.1:0".parse().unwrap(), public: None, admin: None },
+        alerts: None,
         zone: TimeZone::UTC,
         journal_keep: Duration::ZERO,
         journal_bodies: Duration::ZERO,

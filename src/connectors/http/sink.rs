@@ -103,9 +103,9 @@ impl Sink for HttpSink {
             StatusCode::TOO_MANY_REQUESTS => self.later(answer, true, why),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => self.later(answer, false, why),
             _ if status.is_server_error() => self.later(answer, false, why),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Outcome::Suspend { what: Scope::Account, why, until: None }
-            }
+            StatusCode::UNAUTHORIZED => Outcome::Suspend { what: Scope::Account, why, until: None },
+            // About this record, or about all of them: that shows with the next ones.
+            StatusCode::FORBIDDEN => Outcome::refused(why),
             // What a repeated delete finds after the first took effect.
             StatusCode::NOT_FOUND | StatusCode::GONE if call.method == Method::DELETE && !itself => {
                 Outcome::Delivered { remote_id: call.remote_id.clone() }

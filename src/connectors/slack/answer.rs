@@ -33,6 +33,9 @@ pub const ACCOUNT: &[&str] = &[
 /// The channel takes no message from the bot. `restricted_action` and its variants belong here too.
 const CHANNEL: &[&str] = &["channel_not_found", "not_in_channel", "is_archived"];
 
+/// The bot may not touch this message: another's, as a rule. Where it is so with every message, its rights have changed.
+const RECORD: &[&str] = &["cant_update_message", "cant_delete_message", "compliance_exports_prevent_deletion"];
+
 /// Passing, and certainly nothing was done.
 const PASSING: &[&str] = &["service_unavailable", "request_timeout", "team_added_to_org", "update_failed"];
 
@@ -74,13 +77,14 @@ pub fn web_api(call: &Call, answer: &Answer, channel: &str, now: Timestamp) -> O
         _ if ACCOUNT.contains(&error) => Outcome::Suspend { what: Scope::Account, why, until: None },
         _ if CHANNEL.contains(&error) || error.starts_with("restricted_action") => match linked {
             // The message stands in a channel that the sink has left since: only this record suffers.
-            Some(linked) if linked != channel => Outcome::reject(format!("{why} (channel {linked})")),
+            Some(linked) if linked != channel => Outcome::refused(format!("{why} (channel {linked})")),
             _ => Outcome::Suspend { what: Scope::Sink, why: format!("{why} (channel {channel})"), until: None },
         },
         // What a repeated delete finds after the first took effect.
         "message_not_found" if call.url.path().ends_with("/chat.delete") => {
             Outcome::Delivered { remote_id: call.remote_id.clone() }
         }
+        _ if RECORD.contains(&error) => Outcome::refused(why),
         _ => Outcome::reject(why),
     }
 }
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_the_sink_has_left_does_not_stop_the_sink() {
-        assert_eq!(no("chat.update", Some("C0:1.2"), "is_archived"), Outcome::reject("is_archived (channel C0)"));
+        assert_eq!(no("chat.update", Some("C0:1.2"), "is_archived"), Outcome::refused("is_archived (channel C0)"));
         assert_eq!(
             no("chat.update", Some("C1:1.2"), "is_archived"),
             Outcome::Suspend { what: Scope::Sink, why: "is_archived (channel C1)".to_owned(), until: None }

@@ -118,6 +118,13 @@ impl Sink for SlackSink {
         }
     }
 
+    /// Source: docs.slack.dev, `auth.test`: needs no scope, changes nothing.
+    fn probe(&self) -> Option<Call> {
+        let Door::Bot { base, authorization, .. } = &self.door else { return None };
+        let url = base.join("auth.test").ok()?;
+        Some(Call::new(Method::POST, url).header(AUTHORIZATION, authorization.clone()).idempotent(true))
+    }
+
     fn on_doubt(&self, _: Verb) -> OnDoubt {
         match self.door {
             Door::Bot { .. } => OnDoubt::Find,

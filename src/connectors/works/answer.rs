@@ -49,8 +49,10 @@ fn by_code(call: &Call, answer: &Answer, said: &Said, now: Timestamp, zone: &Tim
     let suspend = |until| Outcome::Suspend { what: Scope::Account, why: why.clone(), until };
     Some(match code.as_str() {
         "200" if ok => Outcome::Delivered { remote_id: call.remote_id.clone() },
-        // Client id, client secret, service restricted, service expired, no permission.
-        "901" | "902" | "903" | "904" | "927" => suspend(None),
+        // Client id, client secret, service restricted, service expired.
+        "901" | "902" | "903" | "904" => suspend(None),
+        // No permission.
+        "927" => Outcome::refused(why),
         // The call limit, which is monthly.
         "905" => suspend(next_month(now, zone)),
         "429" => Outcome::Retry { after: answer.retry_after(now), account: true, why },
@@ -156,7 +158,7 @@ mod tests {
             (Method::POST, 200, r#"{"code":"901","message":"유효하지 않은 client ID"}"#, "suspend"),
             (Method::POST, 401, r#"{"code":902}"#, "suspend"),
             (Method::POST, 200, r#"{"code":"904"}"#, "suspend"),
-            (Method::POST, 200, r#"{"code":"927"}"#, "suspend"),
+            (Method::POST, 200, r#"{"code":"927"}"#, "reject"),
             (Method::POST, 200, r#"{"code":"925","message":"잘못된 파라미터 형식"}"#, "reject"),
             (Method::POST, 200, r#"{"code":"955"}"#, "reject"),
             (Method::POST, 200, r#"{"code":"1234"}"#, "reject"),

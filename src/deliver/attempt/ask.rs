@@ -101,7 +101,9 @@ impl Attempt {
                 };
                 return self.suspended(standing, scope, why, until, None).await;
             }
-            Outcome::Reject { why } | Outcome::Unknown { why } => self.refuse(standing, why, call).await?,
+            Outcome::Reject { why } | Outcome::Refused { why } | Outcome::Unknown { why } => {
+                self.refuse(standing, why, call).await?
+            }
             Outcome::Delivered { .. } => {
                 let why = "the answer does not say".to_owned();
                 return Err(self.retry_later(standing, Later { call, after: None, why, doubt, refund: None }).await?);

@@ -5,6 +5,7 @@ use super::{
     LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, StoreError,
     Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
 };
+use crate::deliver::halts::next_probe;
 
 /// A retry that is to come.
 pub(super) struct Later<'a> {
@@ -22,7 +23,7 @@ pub(super) struct Later<'a> {
 
 impl Attempt {
     pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<Flow> {
-        match made.outcome {
+        match self.judged(made.outcome) {
             Outcome::Delivered { remote_id } => {
                 let link = self.applied(verb, remote_id.or_else(|| call.remote_id.clone()), standing);
                 let detail = link.remote_id.clone().unwrap_or_default();
@@ -38,7 +39,7 @@ impl Attempt {
                 let refund = made.refund;
                 self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund }).await
             }
-            Outcome::Reject { why } => {
+            Outcome::Reject { why } | Outcome::Refused { why } => {
                 self.give_up(standing, DeadClass::Payload, why, Some(call)).await?;
                 Ok(Flow::Done)
             }
@@ -264,9 +265,11 @@ impl Attempt {
 
     pub(super) async fn suspend(&self, scope: Scope, name: &str, why: String, until: Option<Timestamp>) {
         let since = self.services.clock.now();
+        let probe =
+            (scope == Scope::Account && until.is_none() && self.can_be_probed()).then(|| next_probe(since, since));
         // Shown without the event that it came from, so masked here.
         let why = self.masked(&why);
-        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe: None };
+        let suspension = Suspension { scope, name: name.to_owned(), why, since, until, probe };
         if let Err(error) = self.services.halts.suspend(suspension).await {
             // It holds in this process; after a restart the vendor's next answer brings it back.
             tracing::error!(%error, "a suspension could not be stored");

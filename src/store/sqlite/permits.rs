@@ -8,7 +8,9 @@ use crate::store::permits::{FURTHEST, Holder, ShareAsk, TurnAsk, grant};
 
 /// Takes, renews or gives back a share; how many calls at once it is.
 pub fn share(db: &Connection, ask: &ShareAsk, now: Timestamp) -> rusqlite::Result<u32> {
-    let others = holders(db, ask, now)?;
+    let sql = "DELETE FROM share WHERE account = ?1 AND expires <= ?2";
+    db.prepare_cached(sql)?.execute(params![ask.account, micros(now)])?;
+    let others = holders(db, ask)?;
     let has = grant(ask, &others, now.as_second());
     if ask.wants == 0 && has == 0 {
         let sql = "DELETE FROM share WHERE account = ?1 AND owner = ?2";
@@ -22,11 +24,11 @@ pub fn share(db: &Connection, ask: &ShareAsk, now: Timestamp) -> rusqlite::Resul
     Ok(has)
 }
 
-fn holders(db: &Connection, ask: &ShareAsk, now: Timestamp) -> rusqlite::Result<Vec<Holder>> {
-    let sql = "SELECT owner, wants, has FROM share WHERE account = ?1 AND owner <> ?2 AND expires > ?3";
+fn holders(db: &Connection, ask: &ShareAsk) -> rusqlite::Result<Vec<Holder>> {
+    let sql = "SELECT owner, wants, has FROM share WHERE account = ?1 AND owner <> ?2";
     let mut statement = db.prepare_cached(sql)?;
     let read = |row: &rusqlite::Row<'_>| Ok(Holder { owner: row.get(0)?, wants: row.get(1)?, has: row.get(2)? });
-    statement.query_map(params![ask.account, ask.owner, micros(now)], read)?.collect()
+    statement.query_map([&ask.account, &ask.owner], read)?.collect()
 }
 
 /// Reserves turns; the time of the first.

@@ -1,7 +1,10 @@
 //! Leases, cursors, suspensions, facts, names.
 
+use std::time::Duration;
+
 use dari::connectors::{Change, Remembered};
 use dari::outcome::{Scope, Verb};
+use dari::store::permits::{ShareAsk, TurnAsk};
 use dari::store::{DeadClass, Progress, StoreError, Suspension};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -182,6 +185,62 @@ pub async fn people_are_told_once_of_a_suspension(rig: Rig) {
     assert!(store.resume(Scope::Sink, "crm").await.expect("resumed"));
     assert!(!store.resume(Scope::Sink, "crm").await.expect("asked"));
     assert!(listed().await.is_empty());
+}
+
+pub async fn p5_a_share_is_held_until_it_runs_out(rig: Rig) {
+    let ask = async |owner: &str, wants: u32, busy: u32| {
+        let (account, owner, ttl) = ("wf".to_owned(), owner.to_owned(), Duration::from_secs(30));
+        rig.store.share(ShareAsk { account, owner, wants, busy, limit: 4, ttl }).await.expect("asked")
+    };
+    assert_eq!(ask("a", 1, 0).await, 4, "it is alone");
+    assert_eq!(ask("b", 4, 0).await, 0);
+    assert_eq!(ask("a", 4, 3).await, 3, "what is under way stays its own");
+    assert_eq!(ask("b", 4, 0).await, 1);
+    assert_eq!(ask("a", 4, 0).await, 2);
+    assert_eq!(ask("b", 4, 1).await, 2);
+    assert_eq!(ask("a", 0, 0).await, 0, "given back");
+    assert_eq!(ask("b", 4, 1).await, 4);
+    rig.clock.advance(SignedDuration::from_secs(30));
+    assert_eq!(ask("c", 1, 0).await, 4, "b has ended without a word");
+}
+
+pub async fn p5_turns_are_given_once_and_not_saved_up(rig: Rig) {
+    let ask = async |count: u32| {
+        let ask = TurnAsk { account: "wf".into(), count, gap: Duration::from_millis(100) };
+        rig.store.turns(ask).await.expect("reserved").as_millis()
+    };
+    assert_eq!([ask(1).await, ask(2).await, ask(1).await], [0, 100, 300]);
+    rig.clock.advance(SignedDuration::from_millis(250));
+    assert_eq!(ask(1).await, 150);
+    rig.clock.advance(SignedDuration::from_hours(1));
+    assert_eq!([ask(1).await, ask(1).await], [0, 100], "an hour without calls is no leave for more at once");
+    // A clock that was set back does not stop the account for an hour.
+    rig.clock.advance(SignedDuration::from_hours(-1));
+    assert_eq!([ask(1).await, ask(1).await], [0, 100]);
+}
+
+pub async fn p5_what_is_lifted_is_what_was_seen(rig: Rig) {
+    let store = &rig.store;
+    let pause = |minutes: i64| Suspension {
+        scope: Scope::Account,
+        name: "crm".into(),
+        why: "429".into(),
+        since: rig.now(),
+        until: Some(rig.now() + SignedDuration::from_mins(minutes)),
+        probe: None,
+    };
+    let (short, long) = (pause(1), pause(2));
+    store.suspend(short.clone()).await.expect("suspended");
+    store.suspend(long.clone()).await.expect("suspended");
+    assert!(!store.lift(short).await.expect("asked"), "it lasts longer by now");
+    assert!(store.lift(long).await.expect("lifted"));
+    let refused = Suspension { until: None, probe: Some(rig.now()), ..pause(0) };
+    store.suspend(refused.clone()).await.expect("suspended");
+    let next = rig.now() + SignedDuration::from_mins(1);
+    assert!(store.claim_probe(refused.clone(), next).await.expect("asked"));
+    assert!(!store.claim_probe(refused.clone(), next).await.expect("asked"), "one probes");
+    assert_eq!(store.suspensions().await.expect("listed"), [Suspension { probe: Some(next), ..refused.clone() }]);
+    assert!(store.lift(refused).await.expect("lifted"));
 }
 
 pub async fn facts_are_kept(rig: Rig) {

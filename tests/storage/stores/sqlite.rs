@@ -151,6 +151,21 @@ async fn people_are_told_once_of_a_suspension() {
 }
 
 #[tokio::test]
+async fn p5_a_share_is_held_until_it_runs_out() {
+    keeping::p5_a_share_is_held_until_it_runs_out(rig()).await;
+}
+
+#[tokio::test]
+async fn p5_turns_are_given_once_and_not_saved_up() {
+    keeping::p5_turns_are_given_once_and_not_saved_up(rig()).await;
+}
+
+#[tokio::test]
+async fn p5_what_is_lifted_is_what_was_seen() {
+    keeping::p5_what_is_lifted_is_what_was_seen(rig()).await;
+}
+
+#[tokio::test]
 async fn facts_are_kept() {
     keeping::facts_are_kept(rig()).await;
 }
