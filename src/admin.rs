@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connectors::Poller;
 use crate::deliver::Destination;
 use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
@@ -64,6 +65,10 @@ pub struct Operator {
     pub gates: HashMap<String, Arc<Gate>>,
     /// The sinks; empty where none run.
     pub sinks: BTreeMap<String, Arc<Destination>>,
+    /// Who reads the past of a source that is polled; empty where none runs.
+    pub pasts: HashMap<String, Arc<dyn Poller>>,
+    /// Held while a replay takes a step: two at once would take the same one.
+    pub replaying: tokio::sync::Mutex<()>,
 }
 
 /// Why an operator's wish was not done.

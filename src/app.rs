@@ -241,6 +241,8 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock) -> Operator {
         pollers: HashMap::new(),
         gates: HashMap::new(),
         sinks: plans::Destinations::new(),
+        pasts: HashMap::new(),
+        replaying: tokio::sync::Mutex::default(),
     }
 }
 
@@ -290,6 +292,7 @@ impl Bridge {
                 }
                 SourceRole::Poller(poller) => {
                     let (source, account) = (source.name.clone(), source.account.clone());
+                    let poller = Arc::from(poller);
                     pollers.push(Polled { source, account, poller, wake: Arc::new(Notify::new()) });
                 }
                 SourceRole::Stream(stream) => {
@@ -323,6 +326,7 @@ impl Bridge {
         ));
         let operator = Arc::new(Operator {
             pollers: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect(),
+            pasts: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.poller))).collect(),
             gates: gates.clone(),
             sinks: sinks.clone(),
             ..operator(&config, &parts, clock)

@@ -11,6 +11,7 @@ pub mod look;
 pub mod moving;
 pub mod operate;
 pub mod output;
+pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod schema;

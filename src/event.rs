@@ -20,8 +20,20 @@ pub const MAX_SUBJECT: usize = 512;
 pub const MAX_TYPE: usize = 128;
 
 /// The attributes of an event, as it is stored and as a fixture may have them.
-const ATTRIBUTES: [&str; 11] =
-    ["id", "source", "type", "subject", "time", "version", "received", "collapse", "generation", "headers", "data"];
+const ATTRIBUTES: [&str; 12] = [
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "version",
+    "received",
+    "collapse",
+    "generation",
+    "forced",
+    "headers",
+    "data",
+];
 
 /// A CloudEvents 1.0 record with the two things that ordering needs: `version` and `received`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +61,9 @@ pub struct Event {
     /// Which round of a replay this is; 0 is the first time. A higher round is not a repetition of a lower one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
+    /// True: a person wants it applied although something newer was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// Request headers by lower-case name, without credentials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
@@ -330,6 +345,7 @@ impl NewEvent {
             received,
             collapse,
             generation: 0,
+            forced: false,
             headers: self.headers,
             data: self.data,
         })

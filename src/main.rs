@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use dari::commands::access::Where;
-use dari::commands::operate::{
-    AccountAction, DeadAction, ReplayArgs, RouteAction, SourceAction, StateArgs, StopAction,
-};
+use dari::commands::operate::{AccountAction, DeadAction, RouteAction, SourceAction, StateArgs, StopAction};
+use dari::commands::replay::ReplayArgs;
 use dari::commands::{
-    CommandError, check, demo, describe, init, look, moving, operate, output, run, sandbox, schema, send, spool, test,
+    CommandError, check, demo, describe, init, look, moving, operate, output, replay, run, sandbox, schema, send,
+    spool, test,
 };
 
 /// Dari carries events between the work tools of a company.
@@ -135,7 +135,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Trace(args) => look::trace(args, &place).await,
         Command::Events(args) => look::events(args, &place).await,
         Command::Dead { action } => operate::dead(action.unwrap_or_default(), &place).await,
-        Command::Replay(args) => operate::replay(args, &place).await,
+        Command::Replay(args) => replay::replay(args, &place).await,
         Command::Accounts(args) => operate::accounts(args, &place).await,
         Command::Sinks(args) => operate::sinks(args, &place).await,
         Command::Sources(args) => operate::sources(args, &place).await,

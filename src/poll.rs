@@ -49,7 +49,7 @@ pub struct PollLoop {
     /// The account it belongs to: what is suspended when credentials are refused.
     pub account: Option<String>,
     /// Asks for news.
-    pub poller: Box<dyn Poller>,
+    pub poller: Arc<dyn Poller>,
     /// Holds lease and cursor.
     pub store: Arc<dyn Store>,
     /// Takes the events.

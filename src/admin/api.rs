@@ -32,6 +32,9 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/dead/{id}/drop", post(drop_dead))
         .route("/api/dead/{id}/mark", post(mark))
         .route("/api/replay", post(replay))
+        .route("/api/replay/job", get(replay_job).post(start_replay))
+        .route("/api/replay/job/step", post(step_replay))
+        .route("/api/replay/job/forget", post(forget_replay))
         .route("/api/accounts", get(accounts))
         .route("/api/accounts/{name}/used", post(used))
         .route("/api/sinks", get(sinks))
@@ -168,6 +171,29 @@ async fn mark(State(op): Op, Path(id): Path<i64>, Json(mark): Json<Mark>) -> Ans
 
 async fn replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
     json(op.replay(request).await?)
+}
+
+async fn replay_job(State(op): Op) -> Answer {
+    json(op.unfinished_replay().await?)
+}
+
+async fn start_replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
+    json(op.start_replay(request).await?)
+}
+
+/// How far a replay is to be taken.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pace {
+    /// At most so many events.
+    pub most: usize,
+}
+
+async fn step_replay(State(op): Op, Json(pace): Json<Pace>) -> Answer {
+    json(op.step(pace.most).await?)
+}
+
+async fn forget_replay(State(op): Op) -> Answer {
+    json(op.forget_replay().await?)
 }
 
 async fn accounts(State(op): Op) -> Answer {

@@ -1,4 +1,9 @@
-//! Again: dead letters and the journal's past, with the config of now.
+//! Again: dead letters, the journal's past and a source's own, with the config of now.
+//!
+//! # One job at a time
+//! A replay is a job that the store remembers: what was asked for, its generation, how far it is. Each step takes a page,
+//! publishes it, and then writes the place. Whoever drives it may stop or crash at any time, and [`Operator::step`] goes
+//! on where it stopped: what a crash makes it publish twice has the same generation, so the ledger collapses it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,14 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use super::views::Replayed;
 use super::{Operator, OperatorError, Result};
-use crate::config::RouteConfig;
 use crate::event::Event;
 use crate::outcome::Scope;
-use crate::store::journal::EventFilter;
-use crate::store::{DeadClass, DeadFilter, StoredDead};
 
-/// How many events are read from the journal at once.
+mod judge;
+mod pages;
+
+use pages::Position;
+
+/// How many events a step takes at the most.
 const PAGE: usize = 200;
+/// Under which name the store keeps the job.
+const FACT: &str = "replay";
 
 /// What to replay.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,6 +35,9 @@ pub struct ReplayRequest {
     /// The events of this source.
     #[serde(default)]
     pub source: Option<String>,
+    /// Read the source's events from the source itself rather than from the journal.
+    #[serde(default)]
+    pub past: bool,
     /// The dead letter with this number.
     #[serde(default)]
     pub dead: Option<i64>,
@@ -38,59 +50,162 @@ pub struct ReplayRequest {
     /// Dead letters: onto this route instead of their own.
     #[serde(default)]
     pub to: Option<String>,
-    /// Received at or after.
+    /// Received at or after; of a source's own past what happened since.
     #[serde(default)]
     pub from: Option<Timestamp>,
+    /// Apply what is older than what was applied, too.
+    #[serde(default)]
+    pub force: bool,
     /// Only count.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// A replay's count as it goes.
-#[derive(Default)]
-struct Tally {
-    events: u64,
-    without_body: u64,
-    routes: BTreeMap<String, u64>,
+/// What a replay has done so far, or would do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Events found.
+    pub events: u64,
+    /// Events whose body the journal no longer has.
+    pub without_body: u64,
+    /// Dead letters whose route the config no longer has.
+    pub without_route: u64,
+    /// Deliveries by route.
+    pub routes: BTreeMap<String, u64>,
+    /// Deliveries that would do something; only counted, for it may be otherwise when their turn comes.
+    pub changes: u64,
+}
+
+impl Tally {
+    /// All deliveries.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.routes.values().sum()
+    }
+}
+
+/// A replay that is under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What was asked for.
+    pub request: ReplayRequest,
+    /// The generation of all that it sends.
+    pub generation: u32,
+    /// When it was begun: what comes later is not part of it.
+    pub began: Timestamp,
+    /// What it has sent.
+    pub done: Tally,
+    /// True if nothing is left.
+    pub finished: bool,
+    at: Position,
 }
 
 impl Operator {
-    /// Sends events again through the routes of now. A replay is a new generation: the ledger does not take it for a
-    /// repetition, but a state event that is older than what was applied stays `stale`.
+    /// Sends events again through the routes of now, all of them before it returns. A replay is a new generation: the
+    /// ledger does not take it for a repetition, but a state event that is older than what was applied stays `stale`
+    /// unless it is forced. With `dry_run` it only counts.
     ///
     /// # Errors
-    /// The request makes no sense; there is nothing like that; store, journal or broker.
+    /// The request makes no sense; there is nothing like that; another replay is unfinished; store, journal or broker.
     pub async fn replay(&self, request: ReplayRequest) -> Result<Replayed> {
-        // A letter's own route may be gone by now: it only chooses which letters.
-        let of_letters = request.to.is_some();
-        for name in request.route.iter().filter(|_| !of_letters).chain(&request.to) {
-            self.check_target(name)?;
+        if request.dry_run {
+            return self.count(request).await;
         }
-        let mut tally = Tally::default();
-        match (&request.event, &request.source, request.dead, request.all_dead) {
-            (None, None, Some(id), false) => {
-                let letter = self.store.dead_letter(id).await?;
-                let letter = letter.ok_or_else(|| OperatorError::NotFound {
-                    what: "dead letter",
-                    name: id.to_string(),
-                    hint: String::new(),
-                })?;
-                if letter.letter.class == DeadClass::Held {
-                    let why = format!("delivery {id} is held: use `dari dead mark {id} --delivered` or `--again`");
-                    return Err(OperatorError::Refused(why));
+        let mut job = self.start_replay(request).await?;
+        while !job.finished {
+            job = self.step(PAGE).await?;
+        }
+        let Job { request, done, .. } = job;
+        is_something(&request, &done)?;
+        self.report(done, false).await
+    }
+
+    async fn count(&self, request: ReplayRequest) -> Result<Replayed> {
+        let mut at = self.first(&request).await?;
+        let (began, mut tally) = (self.clock.now(), Tally::default());
+        while at != Position::End {
+            let page = self.page(&request, began, &at, PAGE).await?;
+            for parcel in &page.parcels {
+                if self.would_change(&request, &parcel.route, &parcel.event).await? {
+                    tally.changes += 1;
                 }
-                self.replay_letter(&letter, &request, &mut tally).await?;
             }
-            (None, None, None, true) => self.replay_dead(&request, &mut tally).await?,
-            (Some(_), None, None, false) | (None, Some(_), None, false) if !of_letters => {
-                self.replay_past(&request, &mut tally).await?;
-            }
-            _ => {
-                let why = "say one of: an event, a source, a dead letter, or all dead letters";
-                return Err(OperatorError::Refused(why.to_owned()));
+            page.add_to(&mut tally);
+            at = page.next;
+        }
+        is_something(&request, &tally)?;
+        self.report(tally, true).await
+    }
+
+    /// Begins a replay; [`Operator::step`] takes it further.
+    ///
+    /// # Errors
+    /// The request makes no sense, another replay is unfinished, or the store.
+    pub async fn start_replay(&self, request: ReplayRequest) -> Result<Job> {
+        let _alone = self.replaying.lock().await;
+        if self.unfinished_replay().await?.is_some() {
+            let why = "another replay is unfinished: `dari replay --resume` goes on with it, `--forget` gives it up";
+            return Err(OperatorError::Refused(why.to_owned()));
+        }
+        let at = self.first(&request).await?;
+        let generation = self.store.next_generation().await?;
+        let (began, done) = (self.clock.now(), Tally::default());
+        let job = Job { request, generation, began, done, finished: false, at };
+        self.keep(Some(&job)).await?;
+        Ok(job)
+    }
+
+    /// Takes the replay a page further, at most `most` events where they come one by one.
+    ///
+    /// # Errors
+    /// There is none; store, journal, broker or the source: then it is where it was.
+    pub async fn step(&self, most: usize) -> Result<Job> {
+        let _alone = self.replaying.lock().await;
+        let Some(mut job) = self.unfinished_replay().await? else {
+            return Err(OperatorError::Refused("no replay is unfinished".to_owned()));
+        };
+        let page = self.page(&job.request, job.began, &job.at, most.clamp(1, PAGE)).await?;
+        for parcel in &page.parcels {
+            let (generation, forced) = (job.generation, job.request.force);
+            let again = Event { generation, forced, ..Event::clone(&parcel.event) };
+            self.broker.publish_to(&parcel.route, Arc::new(again)).await?;
+            if let Some(letter) = &parcel.letter {
+                // After the publish: between the two a crash leaves a letter too many, never one too few.
+                self.store.forget_dead(letter.id, letter.letter.at).await?;
+                self.note(letter, format!("replayed dead letter {}", letter.id));
             }
         }
-        self.report(tally, request.dry_run).await
+        page.add_to(&mut job.done);
+        job.at = page.next;
+        job.finished = job.at == Position::End;
+        self.keep(Some(&job).filter(|job| !job.finished)).await?;
+        Ok(job)
+    }
+
+    /// The replay that is not finished.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn unfinished_replay(&self) -> Result<Option<Job>> {
+        let kept = self.store.fact(FACT).await?;
+        // Of another version of dari: then it cannot be gone on with.
+        Ok(kept.and_then(|job| serde_json::from_value(job).ok()))
+    }
+
+    /// Gives up the replay that is not finished; what it has sent is sent.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn forget_replay(&self) -> Result<Option<Job>> {
+        let _alone = self.replaying.lock().await;
+        let job = self.unfinished_replay().await?;
+        self.keep(None).await?;
+        Ok(job)
+    }
+
+    async fn keep(&self, job: Option<&Job>) -> Result<()> {
+        let job = serde_json::to_value(job).map_err(|e| OperatorError::Refused(format!("the replay: {e}")))?;
+        Ok(self.store.set_fact(FACT, job).await?)
     }
 
     /// Refuses a route that cannot be sent to.
@@ -105,96 +220,6 @@ impl Operator {
         }
     }
 
-    async fn replay_dead(&self, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
-        let mut filter = DeadFilter { route: request.route.clone(), limit: PAGE, ..DeadFilter::default() };
-        // What dies again meanwhile is a letter of its own, for the next replay.
-        let began = self.clock.now();
-        loop {
-            let page = self.store.dead(filter.clone()).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            filter.after = Some(last.id);
-            if page.iter().all(|l| l.letter.at > began) {
-                return Ok(());
-            }
-            let before = |l: &&StoredDead| l.letter.class != DeadClass::Held && l.letter.at <= began;
-            for letter in page.iter().filter(before) {
-                self.replay_letter(letter, request, tally).await?;
-            }
-        }
-    }
-
-    async fn replay_letter(&self, dead: &StoredDead, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
-        let route = request.to.as_ref().unwrap_or(&dead.letter.delivery.route);
-        if !self.config.routes.iter().any(|r| &r.name == route) {
-            let why = format!(
-                "dead letter {}: the config has no route {route} any more; say which one is to take it with --to, or drop it",
-                dead.id
-            );
-            return Err(OperatorError::Refused(why));
-        }
-        tally.events += 1;
-        *tally.routes.entry(route.clone()).or_default() += 1;
-        if request.dry_run {
-            return Ok(());
-        }
-        self.publish_again(route, &dead.letter.event).await?;
-        // After the publish: between the two a crash leaves a letter too many, never one too few.
-        self.store.forget_dead(dead.id, dead.letter.at).await?;
-        self.note(dead, format!("replayed dead letter {}", dead.id));
-        Ok(())
-    }
-
-    async fn replay_past(&self, request: &ReplayRequest, tally: &mut Tally) -> Result<()> {
-        let mut filter = EventFilter {
-            id: request.event.clone(),
-            source: request.source.clone(),
-            from: request.from,
-            oldest_first: true,
-            limit: PAGE,
-            ..EventFilter::default()
-        };
-        // What is received meanwhile is delivered as it comes, and is not to be sent again.
-        let newest = EventFilter { oldest_first: false, limit: 1, ..filter.clone() };
-        filter.before = self.journal.events(newest).await?.first().map(|listed| listed.seq.saturating_add(1));
-        loop {
-            let page = self.journal.events(filter.clone()).await?;
-            let Some(last) = page.last() else { break };
-            filter.after = Some(last.seq);
-            for listed in &page {
-                if !listed.body {
-                    tally.without_body += 1;
-                    continue;
-                }
-                tally.events += 1;
-                for route in self.routes_of(&listed.event, request.route.as_deref()) {
-                    *tally.routes.entry(route.name.clone()).or_default() += 1;
-                    if !request.dry_run {
-                        self.publish_again(&route.name, &listed.event).await?;
-                    }
-                }
-            }
-        }
-        if tally.events == 0 && tally.without_body == 0 {
-            let name = request.event.clone().or_else(|| request.source.clone()).unwrap_or_default();
-            let hint = "; the journal lists what there is: `dari events`".to_owned();
-            return Err(OperatorError::NotFound { what: "event in the journal for", name, hint });
-        }
-        Ok(())
-    }
-
-    fn routes_of<'a>(&'a self, event: &'a Event, only: Option<&'a str>) -> impl Iterator<Item = &'a RouteConfig> {
-        // A route that is switched off receives nothing: it need not even have a queue.
-        let routes = self.config.routes.iter().filter(move |r| r.enabled && only.is_none_or(|name| r.name == name));
-        routes.filter(|route| route.binding().takes(route.source_now(&event.source), &event.kind))
-    }
-
-    async fn publish_again(&self, route: &str, event: &Arc<Event>) -> Result<()> {
-        let generation = self.store.next_generation().await?;
-        let again = Event { generation, ..Event::clone(event) };
-        self.broker.publish_to(route, Arc::new(again)).await?;
-        Ok(())
-    }
-
     async fn report(&self, tally: Tally, dry_run: bool) -> Result<Replayed> {
         let accounts = self.accounts().await?;
         let concerned = |account: &str| {
@@ -206,11 +231,24 @@ impl Operator {
         let calls_left = limited.filter_map(|a| Some((a.name.clone(), a.monthly?.saturating_sub(a.used)))).collect();
         Ok(Replayed {
             events: tally.events,
-            deliveries: tally.routes.values().sum(),
+            deliveries: tally.deliveries(),
+            changes: dry_run.then_some(tally.changes),
             routes: tally.routes.into_iter().collect(),
             calls_left,
             without_body: tally.without_body,
+            without_route: tally.without_route,
             dry_run,
         })
     }
+}
+
+/// Refuses a search of the journal that found nothing.
+fn is_something(request: &ReplayRequest, tally: &Tally) -> Result<()> {
+    let searched = !request.past && (request.event.is_some() || request.source.is_some());
+    if !searched || tally.events + tally.without_body > 0 {
+        return Ok(());
+    }
+    let name = request.event.clone().or_else(|| request.source.clone()).unwrap_or_default();
+    let hint = "; the journal lists what there is: `dari events`".to_owned();
+    Err(OperatorError::NotFound { what: "event in the journal for", name, hint })
 }

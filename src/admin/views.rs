@@ -159,12 +159,18 @@ pub struct Replayed {
     pub events: u64,
     /// Deliveries they make: events times the routes that take them.
     pub deliveries: u64,
+    /// Deliveries that would do something as things stand; `None` once they are sent.
+    #[serde(default)]
+    pub changes: Option<u64>,
     /// Deliveries by route.
     pub routes: Vec<(String, u64)>,
     /// Calls left this month in the accounts concerned that have a limit.
     pub calls_left: Vec<(String, u64)>,
     /// Events whose body the journal no longer has, which cannot be replayed.
     pub without_body: u64,
+    /// Dead letters whose route the config no longer has: they stay.
+    #[serde(default)]
+    pub without_route: u64,
     /// True if nothing was done.
     pub dry_run: bool,
 }

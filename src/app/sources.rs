@@ -22,7 +22,7 @@ pub fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter
 pub struct Polled {
     pub source: String,
     pub account: Option<String>,
-    pub poller: Box<dyn Poller>,
+    pub poller: Arc<dyn Poller>,
     pub wake: Arc<Notify>,
 }
 

@@ -1,16 +1,13 @@
-//! `dari dead`, `replay`, `accounts`, `sinks`, `sources`, `routes`: how things stand, and what a person does about it.
-
-use jiff::Timestamp;
+//! `dari dead`, `accounts`, `sinks`, `sources`, `routes`: how things stand, and what a person does about it.
 
 mod standing;
 
 use standing::state;
 
 use super::access::{Access, Where, segment};
-use super::{CommandError, Result, output};
+use super::{Result, output};
 use crate::admin::api::{Mark, Retire, Used, Why};
-use crate::admin::replay::ReplayRequest;
-use crate::admin::views::{AccountView, Done, Replayed, RouteView, SinkView, SourceView};
+use crate::admin::views::{AccountView, Done, RouteView, SinkView, SourceView};
 use crate::store::{DeadClass, DeadFilter, StoredDead};
 
 /// Works the dead and the held.
@@ -61,35 +58,6 @@ impl Default for DeadAction {
     fn default() -> Self {
         Self::List { held: false, route: None, limit: 100, json: false }
     }
-}
-
-/// Sends events again, with the config of now.
-#[derive(Debug, clap::Args)]
-pub struct ReplayArgs {
-    /// The events with this id
-    #[arg(long, value_name = "ID")]
-    event: Option<String>,
-    /// Dead letters: the one with this number, or all
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "all")]
-    dead: Option<String>,
-    /// The events of this source, from the journal
-    #[arg(long)]
-    source: Option<String>,
-    /// On this route only
-    #[arg(long)]
-    route: Option<String>,
-    /// Onto this route instead of the dead letters' own
-    #[arg(long, value_name = "ROUTE", requires = "dead")]
-    to: Option<String>,
-    /// Received at or after (RFC 3339, or a date)
-    #[arg(long, value_parser = super::look::instant)]
-    from: Option<Timestamp>,
-    /// Only say how many there would be
-    #[arg(long)]
-    dry_run: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Shows them, or does something to one.
@@ -227,46 +195,6 @@ fn list_dead(found: Vec<StoredDead>) -> Result {
         })
         .collect();
     output::table(["no", "since", "route", "class", "event", "attempts", "reason"], rows, "no dead letters")
-}
-
-/// `dari replay`.
-///
-/// # Errors
-/// There is nothing like that, or the bridge does not answer.
-pub async fn replay(args: ReplayArgs, place: &Where) -> Result {
-    let number = match args.dead.as_deref() {
-        None | Some("all") => None,
-        Some(n) => Some(n.parse().map_err(|_| CommandError::Usage(format!("--dead takes a number, not {n:?}")))?),
-    };
-    let request = ReplayRequest {
-        all_dead: args.dead.is_some() && number.is_none(),
-        dead: number,
-        event: args.event,
-        source: args.source,
-        route: args.route,
-        to: args.to,
-        from: args.from,
-        dry_run: args.dry_run,
-    };
-    let access = Access::open(place).await?;
-    let replayed: Replayed = access.post("/api/replay", &request).await?;
-    access.close().await?;
-    if args.json {
-        return output::json(&replayed);
-    }
-    let verb = if replayed.dry_run { "would be sent" } else { "are sent" };
-    output::line(format!("{} events {verb} again as {} deliveries", replayed.events, replayed.deliveries))?;
-    for (route, count) in &replayed.routes {
-        output::line(format!("  {route}: {count}"))?;
-    }
-    if replayed.without_body > 0 {
-        let why = "cannot be replayed: the journal no longer keeps their bodies (journal.bodies)";
-        output::line(format!("  {} more {why}", replayed.without_body))?;
-    }
-    for (account, left) in &replayed.calls_left {
-        output::line(format!("  account {account} has {left} calls left this month"))?;
-    }
-    Ok(())
 }
 
 /// `dari accounts`.

@@ -86,6 +86,14 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Puts a question of [`Sink::ask`].
+    ///
+    /// # Errors
+    /// Those of [`Client::send`].
+    async fn put(&self, client: &Client, question: &Call) -> Result<Answer, SendError> {
+        client.send(question).await
+    }
+
     /// Reads the answer to a question: the remote ids of the records that fit, none if there is none for certain. Two are
     /// enough to say that there are several.
     ///

@@ -52,10 +52,10 @@ fn is_there(link: &Link) -> bool {
 /// True if something newer was applied already, so that this event is not to be sent.
 ///
 /// Only state can be stale: `create` and `reply` mean every event. Versions decide where both are there and of one
-/// kind; absent or equal, the order of receipt does.
+/// kind; absent or equal, the order of receipt does. What a person forces is never stale.
 #[must_use]
 pub fn is_stale(action: Action, event: &Event, link: Option<&Link>) -> bool {
-    action.is_state() && link.is_some_and(|link| is_older(event, link))
+    action.is_state() && !event.forced && link.is_some_and(|link| is_older(event, link))
 }
 
 /// True if what was applied last is newer than this event, whatever is to be done with it.
@@ -87,6 +87,7 @@ mod tests {
             received: Received { clock: received, process: 1 },
             collapse: Collapse::Id,
             generation: 0,
+            forced: false,
             headers: std::collections::BTreeMap::new(),
             data: Payload::json(b"{}").unwrap(),
         }
@@ -124,6 +125,13 @@ mod tests {
     fn after_a_deletion_an_upsert_makes_a_new_record() {
         let gone = link(LinkState::Deleted, Some("7"), None, 1);
         assert_eq!(resolve(Action::Upsert, &event("task.updated", None, 2), Some(&gone)), Resolution::Do(Verb::Create));
+    }
+
+    #[test]
+    fn what_a_person_forces_is_never_stale() {
+        let known = link(LinkState::Linked, Some("7"), Some(5), 10);
+        let forced = Event { forced: true, ..event("t", Some(4), 9) };
+        assert!(!is_stale(Action::Upsert, &forced, Some(&known)));
     }
 
     #[test]

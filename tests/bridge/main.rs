@@ -13,6 +13,7 @@ mod measured;
 mod operator;
 mod order;
 mod receiver;
+mod replay;
 mod respect;
 mod traced;
 mod trouble;

@@ -64,6 +64,8 @@ pub struct Knobs {
     pub concurrency: u32,
     /// Calls in ten seconds; 0: without limit.
     pub rate: u32,
+    /// How many deliveries a call takes.
+    pub batch: u32,
     pub replicas: u32,
     /// True: the embedded queue; false: one that replicas share.
     pub embedded: bool,
@@ -96,6 +98,7 @@ impl Knobs {
             month: one_of(&[5, 60, 400]),
             concurrency: one_of(&[1, 2, 4, 8]),
             rate: one_of(&[0, 0, 10, 50]),
+            batch: 1,
             replicas,
             embedded: false,
             short_patience: false,
@@ -104,6 +107,7 @@ impl Knobs {
             versions: Versions::None,
         };
         knobs.troubles = dice.random_range(1..(1 << crate::vendor::TROUBLES.len()));
+        knobs.batch = if dice.random_bool(0.25) { 3 } else { 1 };
         knobs.embedded = replicas == 1 && dice.random_bool(0.3);
         knobs.short_patience = dice.random_bool(0.3);
         knobs.one_account = dice.random_bool(0.5);
@@ -114,7 +118,7 @@ impl Knobs {
     }
 
     /// The knobs that can be turned by hand.
-    fn numbers(&mut self) -> [(&'static str, &mut u32); 15] {
+    fn numbers(&mut self) -> [(&'static str, &mut u32); 16] {
         [
             ("events", &mut self.events),
             ("subjects", &mut self.subjects),
@@ -131,6 +135,7 @@ impl Knobs {
             ("month", &mut self.month),
             ("concurrency", &mut self.concurrency),
             ("rate", &mut self.rate),
+            ("batch", &mut self.batch),
         ]
     }
 
@@ -154,12 +159,13 @@ impl Knobs {
     /// The same with less of something, for the search for a smaller failure.
     pub fn smaller(&self) -> Vec<Self> {
         let mut all = Vec::new();
-        for at in 0..15 {
+        for at in 0..16 {
             for less in [|_: u32| 0, |n: u32| n / 2, |n: u32| n.saturating_sub(1)] {
                 let mut knobs = self.clone();
                 let mut numbers = knobs.numbers();
                 let (name, knob) = &mut numbers[at];
-                let least = u32::from(matches!(*name, "events" | "subjects" | "concurrency" | "span" | "month"));
+                let least =
+                    u32::from(matches!(*name, "batch" | "events" | "subjects" | "concurrency" | "span" | "month"));
                 let value = less(**knob).max(least);
                 // A month without a quota, or the kinds of a trouble that there is none of, make nothing smaller.
                 if value < **knob && *name != "month" {

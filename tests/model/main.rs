@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 use history::Failure;
 use knobs::{Knobs, Nature};
 
-/// What is built so far. [`Nature::Asked`] joins it with the question before the second attempt.
-const NATURES: &[Nature] = &[Nature::Idempotent, Nature::Held, Nature::Twice];
+const NATURES: &[Nature] = &[Nature::Asked, Nature::Asked, Nature::Idempotent, Nature::Held, Nature::Twice];
 
 fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))

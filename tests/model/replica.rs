@@ -11,9 +11,11 @@ use dari::broker::{Broker, JOURNAL};
 use dari::config::Config;
 use dari::connectors::Limits;
 use dari::connectors::client::Client;
+use dari::deliver::batch::Batcher;
 use dari::deliver::breaker::Breaker;
-use dari::deliver::gate::Gate;
+use dari::deliver::gate::{Gate, Shared};
 use dari::deliver::halts::Halts;
+use dari::deliver::refusals::Refusals;
 use dari::deliver::{Destination, Plan, Services, worker};
 use dari::event::Event;
 use dari::redact::Redactor;
@@ -94,6 +96,7 @@ impl Journal for Diary {
                 Step::Waiting { attempt, until, why } => format!("{of} attempt {attempt} waits until {until}: {why}"),
                 Step::Operator { what } => format!("{of} a person {what}"),
                 Step::Attempt { attempt, outcome, .. } => format!("{of} attempt {attempt}: {outcome}"),
+                Step::Asked { what, message, .. } => format!("{of} asked for {what}: {message}"),
                 Step::Skipped { .. } | Step::Matched { .. } => return,
             });
         }
@@ -209,11 +212,20 @@ impl Life {
             metrics: Arc::clone(&services.metrics),
             settling: dari::admin::Settling::new(true),
             pollers: std::collections::HashMap::new(),
+            pasts: std::collections::HashMap::new(),
+            gates: std::collections::HashMap::new(),
+            sinks: std::collections::BTreeMap::new(),
+            replaying: tokio::sync::Mutex::default(),
         });
         let (stop, mut workers) = (CancellationToken::new(), JoinSet::new());
-        for plan in plans(ground, &process) {
+        // A file is one process's alone; of several each has a name of its own.
+        let owner = if world.knobs.replicas == 1 { "file".to_owned() } else { process.name.clone() };
+        let shared = Shared { store: Arc::clone(&services.store), clock: world.clock.clone(), owner };
+        for plan in plans(ground, &process, &shared) {
             workers.spawn(worker::run(plan, Arc::clone(&services), stop.clone()));
         }
+        let (halts, until) = (Arc::clone(&services.halts), stop.clone());
+        workers.spawn(async move { halts.follow(until).await });
         Ok(Self { process, operator, stop, workers })
     }
 
@@ -229,28 +241,38 @@ impl Life {
     }
 }
 
-fn gates(world: &World) -> [Arc<Gate>; 3] {
+fn gates(world: &World, shared: &Shared) -> [Arc<Gate>; 3] {
     let knobs = &world.knobs;
     let limits = Limits {
         rate: (knobs.rate > 0).then(|| f64::from(knobs.rate) / 10.0),
         concurrency: Some(knobs.concurrency),
         monthly: (knobs.quota > 0 && !world.is_calm()).then(|| u64::from(knobs.quota)),
     };
-    let gate = |name: &str| Arc::new(Gate::new(name, limits, TimeZone::UTC));
-    let shared = gate("a");
-    ["a", "a1", "a2"].map(|name| if knobs.one_account { Arc::clone(&shared) } else { gate(name) })
+    let gate = |name: &str| Arc::new(Gate::new(name, limits, TimeZone::UTC, shared.clone()));
+    let one = gate("a");
+    ["a", "a1", "a2"].map(|name| if knobs.one_account { Arc::clone(&one) } else { gate(name) })
 }
 
-fn plans(ground: &Ground, process: &Arc<Process>) -> Vec<Arc<Plan>> {
-    let gates = gates(&ground.world);
+fn plans(ground: &Ground, process: &Arc<Process>, shared: &Shared) -> Vec<Arc<Plan>> {
+    let gates = gates(&ground.world, shared);
     let plan = |index: usize| {
         let name = format!("s{index}");
         let gate = Arc::clone(&gates[index]);
         let nature = ground.world.knobs.natures[index];
         let model = Model { process: Some(Arc::clone(process)), account: gate.account.clone(), nature };
-        let to = Destination { name, kind: &KIND, sink: Arc::new(model), gate, breaker: Breaker::default() };
+        let most = ground.world.knobs.batch as usize;
+        let batcher = (most > 1).then(|| Arc::new(Batcher::new(most)));
+        let to = Destination {
+            name,
+            kind: &KIND,
+            sink: Arc::new(model),
+            gate,
+            breaker: Breaker::default(),
+            refusals: Refusals::default(),
+            batcher,
+        };
         let config = Arc::clone(&ground.config);
-        Arc::new(Plan { index, to: Arc::new(to), config, mapping_errors: AtomicU32::new(0) })
+        Arc::new(Plan { index, to: Arc::new(to), config, lookups: Vec::new(), mapping_errors: AtomicU32::new(0) })
     };
     (0..ROUTES.len()).map(plan).collect()
 }

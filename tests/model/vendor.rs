@@ -186,11 +186,11 @@ pub struct Model {
 struct Visit<'a> {
     world: &'a World,
     account: &'a str,
-    whose: Option<(String, String)>,
+    whose: Vec<(String, String)>,
 }
 
 impl<'a> Visit<'a> {
-    fn enter(world: &'a World, account: &'a str, whose: Option<&Delivery>) -> Self {
+    fn enter(world: &'a World, account: &'a str, whose: &[Delivery]) -> Self {
         let month = world.clock.now().strftime("%Y-%m").to_string();
         let mut books = world.vendor.books();
         if !world.is_calm() {
@@ -199,12 +199,12 @@ impl<'a> Visit<'a> {
         *books.calls.entry((account.to_owned(), month)).or_default() += 1;
         let inside = books.inside.entry(account.to_owned()).or_default();
         *inside += 1;
-        if *inside > world.knobs.concurrency * world.knobs.replicas {
+        if *inside > world.knobs.concurrency {
             let why = format!("{inside} calls at once at {account}, {} allowed", world.knobs.concurrency);
             world.wrong(why);
         }
-        let whose = whose.map(|d| (d.route.clone(), d.subject.clone()));
-        if let Some(whose) = &whose {
+        let whose: Vec<_> = whose.iter().map(|d| (d.route.clone(), d.subject.clone())).collect();
+        for whose in &whose {
             let busy = books.busy.entry(whose.clone()).or_default();
             *busy += 1;
             if *busy > 1 {
@@ -219,7 +219,7 @@ impl Drop for Visit<'_> {
     fn drop(&mut self) {
         let mut books = self.world.vendor.books();
         *books.inside.entry(self.account.to_owned()).or_default() -= 1;
-        if let Some(whose) = self.whose.take() {
+        for whose in self.whose.drain(..) {
             *books.busy.entry(whose).or_default() -= 1;
         }
     }
@@ -246,14 +246,14 @@ impl Model {
 
     async fn answer(&self, call: &Call) -> Result<Answer, SendError> {
         let world = &self.process().world;
-        let (verb, webhook_id, record) = read(&call.part);
-        let whose = world.delivery(&webhook_id);
+        let parts = parts(call);
+        let whose: Vec<_> = parts.iter().filter(|part| part.verb.is_some()).map(|p| world.delivery(&p.id)).collect();
         let trouble = self.trouble();
         if trouble == Some(Trouble::NotSent) {
             return Err(SendError::NotSent("no connection".into()));
         }
         // A question does not stand in line with what is done.
-        let _visit = Visit::enter(world, &self.account, verb.is_some().then_some(&whose));
+        let _visit = Visit::enter(world, &self.account, &whose);
         world.sleep(1, 50).await;
         if trouble == Some(Trouble::Slow) {
             world.sleep(1_000, 40_000).await;
@@ -263,9 +263,21 @@ impl Model {
             Some(Trouble::Fails) => answer(500, &json!({})),
             Some(Trouble::Busy) => answer(429, &json!({})),
             Some(Trouble::Refuses) => answer(401, &json!({})),
-            _ if is_bad(&whose.event) => answer(422, &json!({})),
+            // It looks at all before it does any.
+            _ if parts.len() > 1 && world.happens(1, 3) && whose.iter().any(|d| is_bad(&d.event)) => {
+                answer(400, &json!({}))
+            }
             trouble => {
-                let said = self.act(verb, record.as_deref(), &webhook_id, &whose);
+                let said = match parts.as_slice() {
+                    [part] => self.act(part),
+                    parts => {
+                        let each = parts.iter().map(|part| self.act(part)).map(|said| {
+                            let said = said.expect("it answers");
+                            json!([said.status.as_u16(), said.json().unwrap_or_default()])
+                        });
+                        answer(200, &Value::Array(each.collect()))
+                    }
+                };
                 if trouble == Some(Trouble::LostAfter) {
                     Err(SendError::NoAnswer("lost on the way back".into()))
                 } else {
@@ -274,26 +286,25 @@ impl Model {
             }
         };
         world.sleep(1, 50).await;
-        let what = verb.map_or("asks for", Verb::name);
         let came = match &said {
             Ok(answer) => format!("{} {}", answer.status, answer.text()),
             Err(error) => error.to_string(),
         };
-        world.log(format!("{}: {what} {}/{} → {trouble:?} {came}", self.process().name, whose.route, whose.event));
+        let what: Vec<_> = parts.iter().map(|part| part.said(world)).collect();
+        world.log(format!("{}: {} → {trouble:?} {came}", self.process().name, what.join(" and ")));
         said
     }
 
-    fn act(
-        &self,
-        verb: Option<Verb>,
-        record: Option<&str>,
-        webhook_id: &str,
-        whose: &Delivery,
-    ) -> Result<Answer, SendError> {
+    fn act(&self, part: &Part) -> Result<Answer, SendError> {
         let world = &self.process().world;
+        let whose = world.delivery(&part.id);
+        if part.verb.is_some() && is_bad(&whose.event) {
+            return answer(422, &json!({}));
+        }
+        let Part { verb, id: webhook_id, record } = part;
         let mut books = world.vendor.books();
-        let Some(verb) = verb else { return answer(200, &json!({ "found": books.effect_of(webhook_id) })) };
-        match books.act(verb, record, webhook_id, whose.clone(), self.nature) {
+        let Some(verb) = *verb else { return answer(200, &json!({ "found": books.effect_of(webhook_id) })) };
+        match books.act(verb, record.as_deref(), webhook_id, whose.clone(), self.nature) {
             Ok(id) => {
                 world.log(format!("the vendor did: {} {id} for {}/{}", verb.name(), whose.route, whose.event));
                 answer(200, &json!({ "id": id }))
@@ -317,11 +328,30 @@ fn answer(status: u16, body: &Value) -> Result<Answer, SendError> {
     Ok(Answer { status, headers: HeaderMap::new(), body: Bytes::from(body.to_string()) })
 }
 
-/// What to do (`None`: a question), for which delivery, with which record.
-fn read(part: &Value) -> (Option<Verb>, String, Option<String>) {
-    let verb = serde_json::from_value(part["verb"].clone()).ok();
-    let text = |name: &str| part[name].as_str().map(str::to_owned);
-    (verb, text("id").expect("each call says its id"), text("record"))
+/// One thing that a call is to do.
+struct Part {
+    /// `None`: it is a question.
+    verb: Option<Verb>,
+    /// The delivery's `webhook-id`.
+    id: String,
+    record: Option<String>,
+}
+
+impl Part {
+    fn said(&self, world: &World) -> String {
+        let Delivery { route, event, .. } = world.delivery(&self.id);
+        format!("{} {route}/{event}", self.verb.map_or("ask for", Verb::name))
+    }
+}
+
+/// What a call is to do: one thing, or those of a batch.
+fn parts(call: &Call) -> Vec<Part> {
+    let read = |part: &Value| {
+        let text = |name: &str| part[name].as_str().map(str::to_owned);
+        let verb = serde_json::from_value(part["verb"].clone()).ok();
+        Part { verb, id: text("id").expect("each call says its id"), record: text("record") }
+    };
+    call.part.as_array().map_or_else(|| vec![read(&call.part)], |parts| parts.iter().map(read).collect())
 }
 
 fn call(part: Value, idempotent: bool) -> Call {
@@ -356,6 +386,37 @@ impl Sink for Model {
         let answer = self.answer(call).await;
         self.process().point("after a call").await;
         answer
+    }
+
+    fn batch(&self) -> usize {
+        self.process().world.knobs.batch as usize
+    }
+
+    fn merge(&self, calls: &[&Call]) -> Option<Call> {
+        let parts = calls.iter().map(|call| call.part.clone()).collect();
+        // A deletion goes alone.
+        let verbs = |verb| calls.iter().any(|call| call.part["verb"] == verb);
+        (!verbs("delete")).then(|| call(Value::Array(parts), calls.iter().all(|call| call.idempotent)))
+    }
+
+    fn split(&self, _merged: &Call, calls: &[&Call], answer: &Answer) -> Option<Vec<Outcome>> {
+        match answer.status.as_u16() {
+            400 => None,
+            200 => {
+                let said: Vec<(u16, Value)> = serde_json::from_slice(&answer.body).ok()?;
+                let each = said.iter().zip(calls).map(|((status, body), call)| {
+                    let status = StatusCode::from_u16(*status).expect("a status");
+                    let body = Bytes::from(body.to_string());
+                    self.classify(call, &Answer { status, headers: HeaderMap::new(), body })
+                });
+                Some(each.collect())
+            }
+            _ => Some(calls.iter().map(|call| self.classify(call, answer)).collect()),
+        }
+    }
+
+    async fn put(&self, client: &Client, question: &Call) -> Result<Answer, SendError> {
+        self.send(client, question).await
     }
 
     fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {

@@ -78,7 +78,7 @@ impl Bench {
         let poll = PollLoop {
             source: SOURCE.to_owned(),
             account: Some("walla".to_owned()),
-            poller,
+            poller: Arc::from(poller),
             store: Arc::clone(&self.store),
             halts: Arc::clone(&self.halts),
             broker: Arc::clone(&self.broker) as Arc<dyn Broker>,

@@ -21,6 +21,7 @@ mod moving;
 #[allow(dead_code, reason = "shared with a bench")]
 mod node;
 mod orphans;
+mod prove;
 mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]

@@ -221,6 +221,10 @@ impl Poller for Source {
         let cursor = serde_json::to_value(&cursor).map_err(|error| stop(format!("the cursor: {error}")))?;
         Ok(Page { events, cursor, more: !last, note, ..Page::default() })
     }
+
+    fn past(&self, from: Option<Timestamp>) -> Option<Value> {
+        serde_json::to_value(Cursor::from_start(from.unwrap_or(BEGINNING))).ok()
+    }
 }
 
 impl Source {

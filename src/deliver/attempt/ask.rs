@@ -3,7 +3,7 @@
 
 use super::settle::Later;
 use super::{
-    Attempt, Begun, Call, Early, Flow, Gate, Outcome, Scope, SendError, Standing, Step, excerpt, in_doubt, went,
+    Attempt, Begun, Call, Charge, Early, Flow, Gate, Outcome, Scope, SendError, Standing, Step, excerpt, in_doubt, went,
 };
 use crate::connectors::Answer;
 
@@ -34,12 +34,16 @@ impl Attempt {
         if of_sink {
             self.admit()?;
         }
-        if let Err(flow) = self.charge(gate).await {
-            self.admission_ends(None);
-            return Err(flow);
-        }
+        let charge = match self.charge(gate).await {
+            Ok(charge) => charge,
+            Err(flow) => {
+                self.admission_ends(None);
+                return Err(flow);
+            }
+        };
         let started = tokio::time::Instant::now();
-        let sent = self.services.client.send(call).await;
+        let client = &self.services.client;
+        let sent = if of_sink { self.plan.to.sink.put(client, call).await } else { client.send(call).await };
         let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
         let unsent = matches!(sent, Err(SendError::NotSent(_) | SendError::Refused(_)));
         let mut said = String::new();
@@ -61,17 +65,16 @@ impl Attempt {
         let (what, call) = (what.to_owned(), call.shown.clone());
         self.journal(Step::Asked { what, call, status, message, cached: false, took_ms });
         if unsent {
-            let charge = gate.charge(self.services.clock.now());
             self.insist("refund", || self.services.store.refund(charge.clone())).await?;
         }
         Ok(found)
     }
 
     /// Charges one call that belongs to no intent.
-    async fn charge(&self, gate: &Gate) -> Early<()> {
+    async fn charge(&self, gate: &Gate) -> Early<Charge> {
         let charge = gate.charge(self.services.clock.now());
         match self.insist("charge", || self.services.store.charge(charge.clone())).await? {
-            Begun::Go => Ok(()),
+            Begun::Go => Ok(charge),
             Begun::UsedUp { used } => self.used_up(gate, used).await,
         }
     }

@@ -42,6 +42,7 @@ fn head(event: &Event) -> rusqlite::Result<String> {
         received: event.received,
         collapse: event.collapse,
         generation: event.generation,
+        forced: event.forced,
         headers: event.headers.clone(),
         data: Payload::from_value(&Value::Null),
     })
