@@ -104,7 +104,7 @@ impl Attempt {
                 return self.suspended(standing, scope, why, until, None).await;
             }
             Outcome::Reject { why } | Outcome::Refused { why } | Outcome::Unknown { why } => {
-                self.refuse(standing, why, call).await?
+                self.refuse(standing, why, call).await?;
             }
             Outcome::Delivered { .. } => {
                 let why = "the answer does not say".to_owned();
