@@ -1,8 +1,8 @@
 //! From queue to sink: one worker for each route.
 //!
 //! # Layout
-//! [`worker`] receives a route's messages and keeps the events of one subject behind each other. [`attempt`] takes one
-//! delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls
+//! [`worker`] receives a route's messages; [`lanes`] keep the events of one subject behind each other. [`attempt`] takes
+//! one delivery through its commits: intent, call, outcome, ack. [`batch`] brings calls
 //! together that go as one, [`lookups`] keeps what was read for it. [`gate`] says whether a call may be made now: permits of
 //! the account, suspensions ([`halts`]), the sink's breaker, [`refusals`] in a row; [`probe`] finds out whether what was
 //! suspended works again, and [`alerts`] tells people. [`schedule`] says when the next attempt is due. [`historian`] writes
@@ -36,6 +36,7 @@ pub mod direct;
 pub mod gate;
 pub mod halts;
 pub mod historian;
+pub mod lanes;
 pub mod lookups;
 pub mod probe;
 pub mod refill;

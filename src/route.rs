@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::broker::matches;
-use crate::config::{Action, CaseConfig, RouteConfig};
+use crate::config::{Action, CaseConfig, Leaves, RouteConfig};
 use crate::event::Event;
 use crate::store::{Link, LinkState};
 use crate::template::mapping::FieldError;
@@ -18,7 +18,7 @@ mod links;
 mod lookups;
 mod record;
 
-pub use links::{Resolution, is_older, is_stale, resolve};
+pub use links::{Resolution, is_older, is_stale, is_there, resolve};
 pub use lookups::{Looked, chosen, needed, values};
 pub use record::{RenderedOperation, render};
 
@@ -36,6 +36,13 @@ pub enum Decision {
         case: usize,
         /// What that case does, before the link is asked.
         action: Action,
+    },
+    /// It takes it no more: only a filter stands against it, and the record that is linked to it goes.
+    Leave {
+        /// The case whose record it would be, from 0.
+        case: usize,
+        /// Why it does not pass, with the operands.
+        why: String,
     },
     /// It leaves it.
     Skip {
@@ -65,9 +72,19 @@ pub fn context(route: &RouteConfig, event: &Event, tables: Arc<Tables>, link: Op
         context.set("version", &version_value(version));
     }
     if let Some(link) = link {
-        context.set("link", &json!({ "id": link.remote_id, "state": state_name(link.state) }));
+        context.set("link", &link_value(link));
     }
     context
+}
+
+/// Adds the links of the same key on other routes, by the names that the templates use; `None`: there is none.
+pub fn set_links<'a>(context: &mut Context, links: impl Iterator<Item = (&'a str, Option<&'a Link>)>) {
+    let there = links.filter_map(|(name, link)| Some((name.to_owned(), link_value(link?))));
+    context.set("links", &Value::Object(there.collect()));
+}
+
+fn link_value(link: &Link) -> Value {
+    json!({ "id": link.remote_id, "state": state_name(link.state) })
 }
 
 /// Several fields' errors in one sentence.
@@ -108,17 +125,27 @@ pub fn decide(route: &RouteConfig, event: &Event, context: &Context) -> Decision
         return skip(why);
     }
     let mut reasons = Vec::new();
+    let mut filtered = None;
     for (at, case) in route.cases.iter().enumerate() {
+        if let Err(why) = fits(case.types.as_deref(), event) {
+            reasons.push(why);
+            continue;
+        }
         match passes(route, case, event, context) {
             Ok(Verdict::Yes) => return Decision::Take { case: at, action: case.action },
             Ok(Verdict::No(why)) => reasons.push(why),
             Err(error) => return Decision::Error(error),
         }
+        filtered = filtered.or(case.action.is_state().then_some(at));
     }
-    skip(match reasons.as_slice() {
+    let why = match reasons.as_slice() {
         [only] => only.clone(),
         all => all.iter().zip(1..).map(|(why, n)| format!("case {n}: {why}")).collect::<Vec<_>>().join("; "),
-    })
+    };
+    match filtered.filter(|_| route.leaves == Leaves::Delete) {
+        Some(case) => Decision::Leave { case, why },
+        None => skip(why),
+    }
 }
 
 fn skip(why: String) -> Decision {
@@ -135,9 +162,6 @@ fn fits(types: Option<&[String]>, event: &Event) -> Result<(), String> {
 }
 
 fn passes(route: &RouteConfig, case: &CaseConfig, event: &Event, context: &Context) -> Result<Verdict, RenderError> {
-    if let Err(why) = fits(case.types.as_deref(), event) {
-        return Ok(Verdict::No(why));
-    }
     if event.is_deletion() && matches!(case.action, Action::Sync | Action::Delete) {
         return Ok(Verdict::Yes);
     }

@@ -45,7 +45,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The lease ran out or was taken over: what was to be written is not.
-    #[error("the lease on {0} is held by another")]
+    #[error("{0} is held by another")]
     Fenced(String),
     /// The database said no.
     #[error("{doing}: {why}")]
@@ -77,7 +77,7 @@ pub struct DeliveryKey {
 /// Which link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LinkKey {
-    /// The route's name (or, later, the shared link's).
+    /// The route's name, or that of links that several routes share.
     pub owner: String,
     /// The rendered key; by default [`Event::subject_key`].
     pub key: String,
@@ -94,7 +94,12 @@ pub struct Link {
     pub received: Received,
     /// What is known of the record.
     pub state: LinkState,
+    /// The hash of what was last written into it: the same again needs no call. `None` once it may hold anything else.
+    pub content: Option<Content>,
 }
+
+/// The hash of a record's content.
+pub type Content = [u8; 16];
 
 /// What is known of a linked record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,8 +179,13 @@ pub struct Standing {
     pub repeats: Option<String>,
     /// The link.
     pub link: Option<Link>,
-    /// The unfinished delivery of the same link with the earliest receipt before this one's.
+    /// The links of [`Question::others`], in that order.
+    pub others: Vec<Option<Link>>,
+    /// The first delivery of the same link that must end before this one may begin: one that is unfinished and was
+    /// received earlier, or one under way or in doubt, whenever it was received.
     pub ahead: Option<Ahead>,
+    /// Until when another process has this very delivery under way, by the store's clock.
+    pub busy: Option<Timestamp>,
 }
 
 /// What [`Store::standing`] is asked about.
@@ -187,6 +197,10 @@ pub struct Question {
     pub body_key: Option<String>,
     /// Its link.
     pub link: LinkKey,
+    /// Links of other routes that its templates name.
+    pub others: Vec<LinkKey>,
+    /// Deliveries on its route that it stands for: those of them that wait are not ahead of it.
+    pub instead_of: Vec<DeliveryKey>,
     /// [`Event::received`].
     pub received: Received,
     /// The time: entries that expired before it are as if they were not there.
@@ -218,6 +232,8 @@ pub struct Intent {
     pub expires: Timestamp,
     /// The account to charge one call to, with its monthly limit.
     pub charge: Option<Charge>,
+    /// As [`Question::instead_of`].
+    pub instead_of: Vec<DeliveryKey>,
 }
 
 /// One call on an account's monthly quota.
@@ -231,11 +247,17 @@ pub struct Charge {
     pub limit: Option<u64>,
 }
 
+/// How long an intent belongs to the process that wrote it, unless it is settled or renewed: longer than a pause of the
+/// process should last, and as long as a subject waits when a process died during a call.
+pub const LEASE: Duration = Duration::from_secs(30);
+
 /// Whether an attempt may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// The intent is written and the call charged.
+    /// The intent is written and the call charged. It is this process's alone for [`LEASE`], or until it is settled.
     Go,
+    /// Nothing was written: another delivery of the link has to end first, or another process has this one under way.
+    Busy,
     /// Nothing was written: the month's calls are used up.
     UsedUp {
         /// How many were made.
@@ -266,6 +288,8 @@ pub struct Settlement {
     pub refund: Option<Charge>,
     /// The dead letter, if the delivery was given up or is held.
     pub dead: Option<DeadLetter>,
+    /// True if it follows from an intent: it counts only if no other process has taken the delivery up since.
+    pub begun: bool,
 }
 
 /// Why a delivery is with the dead.
@@ -386,10 +410,16 @@ pub trait Store: Send + Sync {
     /// All that is known before an attempt.
     async fn standing(&self, question: Question) -> Result<Standing>;
 
-    /// Writes an intent (progress [`Progress::Open`]) and charges the call; or writes nothing.
+    /// Writes an intent (progress [`Progress::Open`]) and charges the call; or writes nothing. What is known of the
+    /// linked record's content is forgotten: only an outcome can tell again.
     async fn begin(&self, intent: Intent) -> Result<Begun>;
 
+    /// Keeps an open intent for another [`LEASE`], if it is still this process's own.
+    async fn renew(&self, delivery: DeliveryKey) -> Result<()>;
+
     /// Writes how a delivery goes on.
+    ///
+    /// Fails with [`StoreError::Fenced`] if another process has it under way, or has taken it up since its intent.
     async fn settle(&self, settlement: Settlement) -> Result<()>;
 
     /// Sets the ledger's attempt: called when the message of the next attempt is durable in the broker.
@@ -515,18 +545,19 @@ pub trait Store: Send + Sync {
     /// Keeps a small value under a name.
     async fn set_fact(&self, name: &str, value: Value) -> Result<()>;
 
-    /// How many links a route has (`0` if none), for the refusals at start.
+    /// How many links an owner has (`0` if none), for the refusals at start.
     async fn link_count(&self, owner: &str) -> Result<u64>;
 
-    /// Forgets a route's links and ledger; how many links there were. Its dead letters stay until they are dropped.
-    async fn forget_route(&self, owner: &str) -> Result<u64>;
+    /// Forgets a route's ledger, and with `links` the links of its name; how many links there were. Its dead letters stay
+    /// until they are dropped.
+    async fn forget_route(&self, owner: &str, links: bool) -> Result<u64>;
 
     /// Moves links and ledger from a route's former name to its new one.
     async fn rename_route(&self, from: &str, to: &str) -> Result<()>;
 
-    /// Moves what is known of a source to its new name: its cursor, its suspension, and on these routes the links and
+    /// Moves what is known of a source to its new name: its cursor, its suspension, and of these owners the links and
     /// unfinished deliveries whose key is [`Event::subject_key`]. What the new name already knows stays.
-    async fn rename_source(&self, from: &str, to: &str, routes: &[String]) -> Result<()>;
+    async fn rename_source(&self, from: &str, to: &str, owners: &[String]) -> Result<()>;
 
     /// Moves a sink's suspension to its new name; for one that is `its_own_account`, the account's and its used calls
     /// too.

@@ -101,6 +101,15 @@ pub enum Rendered {
     Omit,
 }
 
+/// A link of another route that a template names, as `links['tasks'].id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// The route, or the shared link; `None` where that is not written as plain text.
+    pub name: Option<String>,
+    /// Where it stands in the template, in characters.
+    pub at: usize,
+}
+
 /// What an expression said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -141,6 +150,12 @@ impl Expression {
     #[must_use]
     pub fn tables(&self) -> &[(String, usize)] {
         self.0.tables()
+    }
+
+    /// The links of other routes that it names.
+    #[must_use]
+    pub fn others(&self) -> &[Other] {
+        self.0.others()
     }
 
     /// The lookups that it uses, each with its place in characters.
@@ -216,11 +231,9 @@ impl Template {
         for segment in segments {
             if let Some(range) = segment.clone().code() {
                 let inside = &source[range.clone()];
-                let mut found = scan::paths(inside, &scan::tokens(inside)).0;
-                for path in &mut found {
-                    path.at = engine::characters(source, range.start + path.at);
+                for path in scan::paths(inside, &scan::tokens(inside)).0 {
+                    paths.push(Path { at: engine::characters(source, range.start + path.at), ..path });
                 }
-                paths.extend(found);
             }
         }
         Ok(Self { source: source.to_owned(), body: Body::Blocks(paths.into()) })
@@ -285,6 +298,23 @@ impl Template {
                 .filter_map(Segment::code)
                 .flat_map(|range| code::tables(&scan::tokens(&self.source[range.clone()]), &self.source, range.start))
                 .collect(),
+        }
+    }
+
+    /// The links of other routes that it names.
+    #[must_use]
+    pub fn others(&self) -> Vec<Other> {
+        match &self.body {
+            Body::Single(code) => code.others().to_vec(),
+            Body::Parts(parts) => parts
+                .iter()
+                .flat_map(|part| match part {
+                    Part::Value(code) => code.others(),
+                    Part::Literal(_) => &[],
+                })
+                .cloned()
+                .collect(),
+            Body::Blocks(paths) => code::others(paths),
         }
     }
 
@@ -360,8 +390,7 @@ impl Template {
 
 fn unknown_name(name: &str, at: usize, known: &[&str]) -> CompileError {
     let message = match name {
-        "links" => format!("`{name}` does not work yet"),
-        "link" | "lookup" => format!("`{name}` is not known yet here; there are {}", known.join(", ")),
+        "link" | "links" | "lookup" => format!("`{name}` is not known yet here; there are {}", known.join(", ")),
         _ => format!("there is no `{name}` here; there are {}", known.join(", ")),
     };
     CompileError { message, at }

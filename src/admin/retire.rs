@@ -49,7 +49,7 @@ impl Operator {
             self.check_target(to)?;
         }
         let Some(depth) = self.orphan(name).await? else {
-            let links = self.store.forget_route(name).await?;
+            let links = self.store.forget_route(name, !self.shares(name)).await?;
             return Ok(Done { done: format!("route {name} is forgotten: {links} links, no messages") });
         };
         let fate = match &leftover {
@@ -77,9 +77,14 @@ impl Operator {
             return Err(OperatorError::Refused(why));
         }
         let removed = self.broker.remove(name).await?;
-        let links = self.store.forget_route(name).await?;
+        let links = self.store.forget_route(name, !self.shares(name)).await?;
         let fate = if fate.is_empty() { format!("{} messages are dropped", removed.max(depth.messages)) } else { fate };
         Ok(Done { done: format!("route {name} is forgotten: {links} links, {fate}") })
+    }
+
+    /// True if other routes go by the links of this name: they stay.
+    fn shares(&self, name: &str) -> bool {
+        self.config.routes.iter().any(|route| route.link == name)
     }
 
     async fn orphan(&self, name: &str) -> Result<Option<Depth>> {
@@ -164,6 +169,7 @@ impl Operator {
             new_link: None,
             refund: None,
             dead: Some(letter),
+            begun: false,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What a config's names meant at the last start: a route that vanished or leads elsewhere stops the start until the
 //! user says what is meant (design: links).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::AppError;
 use crate::broker::{Broker, JOURNAL};
-use crate::config::Config;
+use crate::config::{Config, RouteConfig};
 use crate::store::Store;
 
 const FACT: &str = "names";
@@ -19,6 +19,19 @@ struct Names {
     routes: BTreeMap<String, String>,
     /// Sources.
     sources: Vec<String>,
+    /// The names of links, those of routes that share none among them.
+    #[serde(default)]
+    links: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(config: &Config) -> Self {
+        Self {
+            routes: config.routes.iter().map(|route| (route.name.clone(), route.to.clone())).collect(),
+            sources: config.sources.iter().map(|source| source.name.clone()).collect(),
+            links: config.routes.iter().map(|route| route.link.clone()).collect(),
+        }
+    }
 }
 
 /// Compares the config's names with those of the last start, moves what has a new name, and remembers them.
@@ -30,7 +43,8 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
     let mut faults = led_elsewhere(config, store, &known).await?;
     let depths = if vanished(config, &known).next().is_some() { broker.depths().await? } else { Vec::new() };
     for name in vanished(config, &known) {
-        let links = store.link_count(name).await?;
+        // Links that others share are theirs.
+        let links = if goes_on(config, name) { 0 } else { store.link_count(name).await? };
         let queued = depths.iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
         if links > 0 || queued > 0 {
             faults.push(format!(
@@ -44,11 +58,7 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
         return Err(AppError::Names(faults));
     }
     rename(config, store, broker).await?;
-    let names = Names {
-        routes: config.routes.iter().map(|route| (route.name.clone(), route.to.clone())).collect(),
-        sources: config.sources.iter().map(|source| source.name.clone()).collect(),
-    };
-    store.set_fact(FACT, serde_json::to_value(names).unwrap_or_default()).await?;
+    store.set_fact(FACT, serde_json::to_value(Names::of(config)).unwrap_or_default()).await?;
     Ok(())
 }
 
@@ -65,29 +75,57 @@ pub async fn settle_store(config: &Config, store: &dyn Store) -> Result<(), AppE
     rename_in_store(config, store, &known).await
 }
 
-/// Routes of the last start that have no successor.
-fn vanished<'a>(config: &Config, known: &'a Names) -> impl Iterator<Item = &'a String> {
-    let stays =
-        |name: &String| config.routes.iter().any(|route| &route.name == name || route.was.as_ref() == Some(name));
-    known.routes.keys().filter(move |name| !stays(name))
+fn successor<'a>(config: &'a Config, name: &str) -> Option<&'a RouteConfig> {
+    config.routes.iter().find(|route| route.name == name || route.was.as_deref() == Some(name))
 }
 
+/// Routes of the last start that have no successor.
+fn vanished<'a>(config: &Config, known: &'a Names) -> impl Iterator<Item = &'a String> {
+    known.routes.keys().filter(move |name| successor(config, name).is_none())
+}
+
+/// What to say of routes that go on, to another sink or by other links than before, and of shared links that nobody
+/// goes by.
 async fn led_elsewhere(config: &Config, store: &dyn Store, known: &Names) -> Result<Vec<String>, AppError> {
     let mut faults = Vec::new();
     for (name, to) in &known.routes {
-        let route = config.routes.iter().find(|route| &route.name == name || route.was.as_ref() == Some(name));
-        let Some(route) = route.filter(|route| leads_elsewhere(config, to, &route.to)) else { continue };
-        let links = store.link_count(name).await?;
-        if links > 0 {
+        let Some(route) = successor(config, name) else { continue };
+        let own = store.link_count(name).await?;
+        // Of the links it goes by now, and of those that were its own.
+        let links = own.max(store.link_count(&route.link).await?);
+        if links > 0 && leads_elsewhere(config, to, &route.to) {
             faults.push(format!(
                 "route {name} led to {to} and has {links} links to records there; now it leads to {}. Give the \
                  new route another name; or take it out of the config, forget the links with \
                  `dari routes retire {name}`, and put it back",
                 route.to
             ));
+        } else if own > 0 && !goes_on(config, name) {
+            faults.push(format!(
+                "route {name} has {own} links of its own, and now goes by the link {}. Say `link: {name}` at the routes \
+                 that are to share them; or take it out of the config, forget the links with \
+                 `dari routes retire {name}`, and put it back",
+                route.link
+            ));
+        }
+    }
+    for name in known.links.iter().filter(|name| !known.routes.contains_key(*name) && !goes_on(config, name)) {
+        let links = store.link_count(name).await?;
+        if links > 0 {
+            faults.push(format!(
+                "no route goes by the link {name} any more, and {links} links belong to it. Say `link: {name}` at the \
+                 routes that go by it, `was: {name}` at the one whose own links they become, or forget them with \
+                 `dari routes retire {name}`"
+            ));
         }
     }
     Ok(faults)
+}
+
+/// True if some route goes by these links, under this name or as those that were another's.
+fn goes_on(config: &Config, links: &str) -> bool {
+    let moves = |route: &RouteConfig| route.was.as_deref() == Some(links) && route.link == route.name;
+    config.routes.iter().any(|route| route.link == links || moves(route))
 }
 
 fn leads_elsewhere(config: &Config, before: &str, now: &str) -> bool {
@@ -115,7 +153,8 @@ pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
 /// Former and present names of routes.
 fn renamed<'a>(config: &'a Config, known: &'a Names) -> impl Iterator<Item = (&'a str, &'a str)> {
     let pairs = config.routes.iter().filter_map(|route| Some((route.was.as_deref()?, route.name.as_str())));
-    pairs.filter(|(was, _)| known.routes.contains_key(*was) && *was != JOURNAL)
+    let was_known = |was: &str| known.routes.contains_key(was) || known.links.contains(was);
+    pairs.filter(move |(was, _)| was_known(was) && *was != JOURNAL)
 }
 
 async fn rename_in_store(config: &Config, store: &dyn Store, known: &Names) -> Result<(), AppError> {
@@ -126,8 +165,8 @@ async fn rename_in_store(config: &Config, store: &dyn Store, known: &Names) -> R
     for source in &config.sources {
         if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {
             let by_subject = config.routes.iter().filter(|route| route.key.is_none());
-            let routes: Vec<String> = by_subject.map(|route| route.name.clone()).collect();
-            store.rename_source(was, &source.name, &routes).await?;
+            let owners: BTreeSet<String> = by_subject.map(|route| route.link.clone()).collect();
+            store.rename_source(was, &source.name, &owners.into_iter().collect::<Vec<_>>()).await?;
             tracing::info!(from = %was, to = %source.name, "the source's cursor and links go by its new name");
         }
     }

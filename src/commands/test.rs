@@ -14,7 +14,7 @@ use super::access::Where;
 use super::{CommandError, access, output};
 use crate::clock::Clock;
 use crate::config::faults::Faults;
-use crate::config::{Config, RouteConfig, TestConfig};
+use crate::config::{Action, Config, OtherLink, RouteConfig, TestConfig};
 use crate::connectors::client::Client;
 use crate::connectors::{Call, Hook, Lookup, Operation, Sink, SourceRole};
 use crate::event::Event;
@@ -234,13 +234,13 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     if !route.enabled {
         return Ok(Came::Skipped("the route is not enabled".into()));
     }
-    let link = test.get("links").and_then(|links| links.get(&route.name));
-    let link = link.map(|node| fixture::link(node, event)).transpose()?;
+    let link = fixture::link_of(bench.config, test, &route.link, event)?;
     let tables = || Arc::clone(&bench.config.tables);
     let before = route::context(route, event, tables(), None);
     let (case, action) = match route::decide(route, event, &before) {
         Decision::Take { case, action } => (case, action),
-        Decision::Skip { why } => return Ok(Came::Skipped(why)),
+        Decision::Leave { case, .. } if link.as_ref().is_some_and(route::is_there) => (case, Action::Delete),
+        Decision::Skip { why } | Decision::Leave { why, .. } => return Ok(Came::Skipped(why)),
         Decision::Error(error) => return Ok(Came::Rejected { verb: None, why: error.to_string() }),
     };
     if let Err(error) = route::link_key(route, event, &before) {
@@ -249,7 +249,7 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     if route::is_stale(action, event, link.as_ref()) {
         return Ok(Came::Ended("stale", "the link has a newer version".into()));
     }
-    let verb = match route::resolve(action, event, link.as_ref()) {
+    let verb = match route::resolve(action, route.cases[case].without_link, event, link.as_ref()) {
         Resolution::Do(verb) => verb,
         Resolution::Nothing(why) => return Ok(Came::Ended("nothing-to-do", why)),
     };
@@ -257,6 +257,10 @@ fn travel(bench: Bench<'_>, route: &RouteConfig, event: &Event, test: &Node) -> 
     let sink = bench.sinks.get(&route.to).zip(sink_config);
     let (sink, sink_config) = sink.ok_or_else(|| format!("there is no sink {}", route.to))?;
     let mut context = route::context(route, event, tables(), link.as_ref());
+    let of = |other: &OtherLink| fixture::link_of(bench.config, test, &other.owner, event);
+    let others = route.reads.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let names = route.reads.iter().map(|other| other.name.as_str());
+    route::set_links(&mut context, names.zip(others.iter().map(Option::as_ref)));
     let rendered = match look_up(bench, route, &context, test, &route::needed(route, &route.cases[case], verb))? {
         Ok(looked) => {
             looked.put(&mut context);

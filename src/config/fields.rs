@@ -214,6 +214,19 @@ pub(super) static ROUTE: &[Field] = &[
         Need::Optional,
         "What to do when it is unknown whether a call took effect: ask the sink, hold it for a person, or retry it.",
     ),
+    field(
+        "link",
+        Kind::Text,
+        Need::Optional,
+        "A name under which several routes remember the same records; that of a route shares that route's.",
+    ),
+    field(
+        "leaves",
+        Kind::Choice(&["keep", "delete"]),
+        Need::Default("keep"),
+        "What becomes of the record of a subject that no longer passes `when`.",
+    ),
+    WITHOUT_LINK,
     WAS,
     ENABLED,
     field(
@@ -221,18 +234,6 @@ pub(super) static ROUTE: &[Field] = &[
         Kind::Map(&Kind::Any),
         Need::Optional,
         "Records read from vendors, by name: `lookup.name` in `map`.",
-    ),
-    field(
-        "link",
-        Kind::Any,
-        Need::NotYet("a route remembers its own records only"),
-        "Shares remembered records with other routes.",
-    ),
-    field(
-        "leaves",
-        Kind::Any,
-        Need::NotYet("a subject that no longer passes `when` is kept"),
-        "What becomes of a subject that no longer passes `when`.",
     ),
     field(
         "match",
@@ -273,13 +274,15 @@ pub(super) static CASE: &[Field] = &[
     field("do", ACTION, Need::Required, "What to do."),
     field("map", Kind::Mapping, Need::Optional, "The record: each leaf is a template."),
     field("request", REQUEST, Need::Optional, "How the sink is called."),
-    field(
-        "without_link",
-        Kind::Any,
-        Need::NotYet("an event whose record Dari did not create has nothing to do"),
-        "What to do if there is no record yet.",
-    ),
+    WITHOUT_LINK,
 ];
+
+const WITHOUT_LINK: Field = field(
+    "without_link",
+    Kind::Choice(&["skip", "create"]),
+    Need::Default("skip"),
+    "What to do if `do` needs a record and none is remembered: nothing, or create one.",
+);
 
 /// `do`.
 const ACTION: Kind = Kind::Choice(&[

@@ -5,6 +5,7 @@
 
 mod broker;
 mod connections;
+mod links;
 mod lookups;
 mod routes;
 mod tables;
@@ -74,6 +75,7 @@ pub fn load_with(
         checker: Checker::new(Surroundings { env, dir }, &vendors),
         built: BTreeMap::new(),
         warnings: Vec::new(),
+        linked: Vec::new(),
     };
     let mut config = loader.config(document.root.clone());
     let checker = loader.checker;
@@ -104,6 +106,8 @@ struct Loader<'a> {
     /// The sinks that could be built, for what they say of a route's fields.
     built: BTreeMap<String, Box<dyn Sink>>,
     warnings: Vec<Fault>,
+    /// What the routes do with linked records, for what only all of them together can tell.
+    linked: Vec<links::Linked>,
 }
 
 impl Loader<'_> {
@@ -122,6 +126,7 @@ impl Loader<'_> {
         let sources = self.sources(sources, &accounts);
         let sinks = self.sinks(sinks, &accounts);
         let routes = self.routes(routes, &known, lookups::Places { accounts: &accounts, sinks: &sinks });
+        self.shared_links(&routes, &sinks);
         let tests = self.tests(root.get("tests"), &known);
         let alerts = self.alerts(&top, &sinks, &known);
         self.unused(&accounts, &sources, &routes);
@@ -281,8 +286,9 @@ impl Loader<'_> {
             if let Some((node, name)) = source.and_then(|node| node.text().map(|name| (node, name))) {
                 self.must_be_known(node, name, "source", &known.sources);
             }
+            let linked: Vec<String> = known.owners.keys().cloned().collect();
             for (key, what, names) in [
-                ("links", "route", &known.routes),
+                ("links", "route", &linked),
                 ("expect", "route", &known.routes),
                 ("respond", "sink or lookup", &known.answering),
             ] {
@@ -318,6 +324,8 @@ struct Known {
     /// What tests may answer for: sinks, and lookups as `lookup.name`.
     answering: Vec<String>,
     routes: Vec<String>,
+    /// Whose links a name stands for: that of each route, and those that routes share.
+    owners: BTreeMap<String, String>,
     tables: Vec<String>,
 }
 

@@ -208,6 +208,12 @@ pub struct RouteConfig {
     pub to: String,
     /// The link's key; `None`: source and subject.
     pub key: Option<Template>,
+    /// Whose links it goes by: its own name, or that of the links it shares with other routes.
+    pub link: String,
+    /// The links of other routes that its templates name.
+    pub reads: Vec<OtherLink>,
+    /// What becomes of a linked subject that its filters no longer let pass.
+    pub leaves: Leaves,
     /// What it does: one for a plain route, one for each of `cases`.
     pub cases: Vec<CaseConfig>,
     /// What the records at the sink are matched by before one is created.
@@ -245,6 +251,35 @@ impl RouteConfig {
         let now = self.source_now(source);
         self.from.iter().any(|from| from == now)
     }
+}
+
+/// A link of the same key that is another route's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherLink {
+    /// The name in `links['name']`: a route's, or that of shared links.
+    pub name: String,
+    /// Whose links that are (see [`RouteConfig::link`]).
+    pub owner: String,
+}
+
+/// What becomes of a linked subject that no longer passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaves {
+    /// Its record stays as it is.
+    #[default]
+    Keep,
+    /// Its record is deleted.
+    Delete,
+}
+
+/// What an action comes to that needs a record where none is linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WithoutLink {
+    /// Nothing.
+    #[default]
+    Skip,
+    /// A record is made.
+    Create,
 }
 
 /// Something that a route reads from a vendor.
@@ -285,6 +320,8 @@ pub struct CaseConfig {
     pub when: Option<Expression>,
     /// What it does.
     pub action: Action,
+    /// What it does if that needs a record and none is linked.
+    pub without_link: WithoutLink,
     /// How the record is made.
     pub map: Mapping,
     /// How an `http` sink is called, by verb.

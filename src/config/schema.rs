@@ -241,7 +241,7 @@ tests: [{ name: x, event: a.json, expect: { r: skipped } }]
             ("{ http: {", "{ htpp: {", ".sinks.erp.htpp"),
             ("do: upsert", "do: upset", ".routes.r.do"),
             ("to: erp, cases", "cases", ".routes.s"),
-            ("on_doubt: hold", "link: x", ".routes.s.link"),
+            ("on_doubt: hold", "priority: x", ".routes.s.priority"),
             ("path: /x } }],", "paht: /x } }],", ".routes.s.cases[].request.paht"),
             ("time_zone: Asia/Seoul", "broker: x", ".broker"),
         ] {

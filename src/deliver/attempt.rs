@@ -32,8 +32,8 @@ use crate::outcome::{Outcome, Scope, Verb};
 use crate::route::{self, Looked, RenderedOperation};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
-    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
-    Question, Settlement, Standing, Suspension,
+    Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, LinkState,
+    Progress, Question, Settlement, Standing, StoreError, Suspension,
 };
 use crate::template::Context;
 
@@ -41,12 +41,12 @@ mod ask;
 mod doubt;
 mod lookup;
 mod matching;
+mod order;
+mod others;
 mod refused;
 mod settle;
 mod together;
 
-/// How long a delivery waits behind one that nobody knows the end of.
-const BEHIND_DOUBT: Duration = Duration::from_secs(30);
 /// How often the broker may put a message aside before it is a dead letter.
 pub(super) const ROUNDS: u32 = 3;
 /// Mapping errors in a row that suspend a route.
@@ -57,6 +57,12 @@ pub(super) const MAPPING_ERRORS: u32 = 10;
 pub enum Flow {
     /// It was acked: ended, or it waits as another message.
     Done,
+    /// It was acked, and the record is now as its event says.
+    Applied,
+    /// It was acked: its next attempt is due then.
+    Later(Timestamp),
+    /// It was overtaken by another delivery of its link between being looked at and its intent: look again.
+    Again,
     /// It is still the queue's: route, sink or account stopped before its turn.
     Halted,
     /// It is still the queue's: store or broker failed until the process was told to stop.
@@ -64,6 +70,7 @@ pub enum Flow {
 }
 
 /// A message that its route takes, with what is known before the ledger is asked.
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The message.
     pub message: Message,
@@ -75,6 +82,8 @@ pub struct Job {
     pub link: String,
     /// What it stands in line with: its link, or its body where that alone tells a repetition.
     pub lane: String,
+    /// Why its filter lets it pass no more: then only a linked record is to be deleted.
+    pub leaves: Option<String>,
     /// Why the route's own filter or key failed on it: then it can only become a dead letter.
     pub refused: Option<String>,
 }
@@ -85,6 +94,12 @@ pub struct Attempt {
     services: Arc<Services>,
     stop: CancellationToken,
     job: Job,
+    /// Older events of the subject that need no call of their own if this one is applied.
+    older: Vec<Job>,
+    /// The hash of what the call writes into the record.
+    content: OnceLock<Content>,
+    /// Set when the intent is written.
+    begun: OnceLock<()>,
     /// Stable across the attempts of this delivery.
     webhook_id: String,
     /// Of the trace that its event is in.
@@ -117,17 +132,20 @@ impl Attempt {
     /// An attempt at a job.
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
-        let (event, attempt) = (&job.message.event, job.message.attempt);
-        let webhook_id = webhook_id(&plan.route().name, event);
-        let traceparent = event.traceparent_of(&format!("{webhook_id}\n{attempt}"));
-        Self { plan, services, stop, job, webhook_id, traceparent, admitted: Mutex::default(), told: OnceLock::new() }
+        let webhook_id = webhook_id(&plan.route().name, &job.message.event);
+        let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{}", job.message.attempt));
+        let (older, admitted) = (Vec::new(), Mutex::default());
+        let (content, begun, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { plan, services, stop, job, older, content, begun, webhook_id, traceparent, admitted, told }
     }
 
     /// Takes the delivery as far as it gets.
     pub async fn run(&self) -> Flow {
-        match self.steps().await {
-            Ok(()) => Flow::Done,
-            Err(flow) => flow,
+        loop {
+            match self.steps().await {
+                Err(Flow::Again) => {}
+                Ok(flow) | Err(flow) => return flow,
+            }
         }
     }
 
@@ -143,52 +161,33 @@ impl Attempt {
         end.await.err().unwrap_or(Flow::Done)
     }
 
-    async fn steps(&self) -> Early<()> {
+    async fn steps(&self) -> Early<Flow> {
         let mut standing = self.standing().await?;
         self.check_ledger(&standing).await?;
         if self.job.message.rounds >= ROUNDS {
             let why = "the bridge ended again and again while it had this event; it may be what ends it".to_owned();
-            return self.give_up(&standing, DeadClass::Poison, why, None).await;
+            self.give_up(&standing, DeadClass::Poison, why, None).await?;
+            return Ok(Flow::Done);
         }
         if let Some(why) = &self.job.refused {
             return self.unmappable(&standing, why.clone()).await;
         }
         let verb = self.verb(&standing).await?;
+        self.await_others(&standing).await?;
         let looked = self.look_up(verb, &standing).await?;
         let verb = self.matched_verb(verb, &looked, &mut standing).await?;
         let prepared = self.prepared(verb, &standing, &looked).await?;
         if self.services.dry_run {
             return self.show(verb, &prepared.call).await;
         }
+        if self.is_unchanged(verb, &standing) {
+            let link = self.applied(verb, None, &standing);
+            self.end(&standing, "unchanged", "the record holds this already".into(), Some(link)).await?;
+            return Ok(Flow::Applied);
+        }
         self.clear_up(verb, &prepared, &mut standing).await?;
         let made = self.perform(verb, &prepared.call, &standing).await?;
         self.conclude(verb, &prepared.call, &standing, made).await
-    }
-
-    /// Steps that end a delivery without a call: repetitions, leftovers, its turn not come yet.
-    async fn check_ledger(&self, standing: &Standing) -> Early<()> {
-        if let Some(other) = &standing.repeats {
-            self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("same body as {other}") });
-            return self.ack_and_leave().await;
-        }
-        match standing.entry.as_ref() {
-            Some(LedgerEntry { progress: Progress::Done { ending }, .. }) => {
-                self.journal(Step::Ended { ending: "duplicate".into(), detail: format!("was {ending} already") });
-                return self.ack_and_leave().await;
-            }
-            Some(LedgerEntry { progress: Progress::Held { .. }, .. }) => return self.ack_and_leave().await,
-            Some(entry) if entry.attempt > self.job.message.attempt => return self.ack_and_leave().await,
-            // The process ended after the outcome was written and before the wait was.
-            Some(LedgerEntry { progress: Progress::Waiting { due }, .. }) if *due > self.services.clock.now() => {
-                return self.wait_until(*due).await;
-            }
-            _ => {}
-        }
-        // A call in doubt is cleared up first: waiting would forget that it is.
-        match standing.ahead.as_ref().filter(|_| in_doubt(standing).is_none()) {
-            Some(ahead) => self.wait_behind(standing, &ahead.event, &ahead.progress).await,
-            None => Ok(()),
-        }
     }
 
     /// What is to be done at the vendor, by the link; or the delivery ends here because nothing is.
@@ -198,13 +197,16 @@ impl Attempt {
             return Ok(doubt.verb);
         }
         let link = standing.link.as_ref();
+        if let Some(why) = self.job.leaves.as_ref().filter(|_| !link.is_some_and(route::is_there)) {
+            return self.leave(standing, why.clone()).await;
+        }
         if route::is_stale(self.job.action, event, link) {
             let than = link.map(|l| l.version.map_or_else(|| l.received.at().to_string(), |v| v.to_string()));
             let detail = format!("older than what was applied ({})", than.unwrap_or_default());
             self.end(standing, "stale", detail, None).await?;
             return Err(Flow::Done);
         }
-        match route::resolve(self.job.action, event, link) {
+        match route::resolve(self.job.action, self.case().without_link, event, link) {
             route::Resolution::Do(verb) => Ok(verb),
             route::Resolution::Nothing(why) => {
                 // What is gone is remembered as gone: an older event that comes later must not bring it back.
@@ -249,7 +251,10 @@ impl Attempt {
 
     fn context(&self, standing: &Standing, looked: &Looked) -> Context {
         let (tables, link) = (Arc::clone(&self.plan.config.tables), standing.link.as_ref());
-        let mut context = route::context(self.plan.route(), self.event(), tables, link);
+        let route = self.plan.route();
+        let mut context = route::context(route, self.event(), tables, link);
+        let others = standing.others.iter().map(Option::as_ref);
+        route::set_links(&mut context, route.reads.iter().map(|other| other.name.as_str()).zip(others));
         looked.put(&mut context);
         context
     }
@@ -258,6 +263,8 @@ impl Attempt {
         let context = self.context(standing, looked);
         let rendered = route::render(self.case(), verb, &context, self.plan.to.kind.escape)
             .map_err(|errors| route::in_words(&errors))?;
+        // Set again by the next look, if there is one, to the same.
+        let _ = self.content.set(rendered.content());
         let call = self.plan.to.sink.prepare(&self.operation(verb, &rendered, standing.link.as_ref()))?;
         Ok(Prepared { rendered, call })
     }
@@ -291,7 +298,7 @@ impl Attempt {
         };
         self.matched(standing);
         let started = tokio::time::Instant::now();
-        let sent = self.came(call, self.plan.to.sink.send(&self.services.client, call).await);
+        let sent = self.came(call, self.kept(self.plan.to.sink.send(&self.services.client, call)).await);
         self.admission_ends(went(&sent.outcome));
         self.tell(call, &sent, started);
         let refund = sent.unsent.then_some(charge);
@@ -355,9 +362,14 @@ impl Attempt {
             since,
             expires: self.expires(now),
             charge,
+            instead_of: self.instead_of(),
         };
         match self.insist("intent", || self.services.store.begin(intent.clone())).await? {
-            Begun::Go => Ok(since),
+            Begun::Go => {
+                let _ = self.begun.set(());
+                Ok(since)
+            }
+            Begun::Busy => self.overtaken(standing).await,
             Begun::UsedUp { used } => self.used_up(gate, used).await,
         }
     }
@@ -375,13 +387,15 @@ impl Attempt {
             delivery: self.key(),
             body_key: self.event().body_key(),
             link: self.link_key(),
+            others: self.other_links(),
+            instead_of: self.instead_of(),
             received: self.event().received,
             now: self.services.clock.now(),
         };
         self.insist("standing", || self.services.store.standing(question.clone())).await
     }
 
-    async fn show(&self, verb: Verb, call: &Call) -> Early<()> {
+    async fn show(&self, verb: Verb, call: &Call) -> Early<Flow> {
         let mut shown = serde_json::json!({ "verb": verb.name(), "sink": self.plan.to.name, "call": call.shown });
         self.services.redactor.values(&self.event().data.value()).value(&mut shown);
         self.journal(Step::Matched { verb: self.job.action.name().into() });
@@ -410,11 +424,16 @@ impl Attempt {
     }
 
     fn key(&self) -> DeliveryKey {
-        DeliveryKey { route: self.route_name(), event: self.event().key(), generation: self.event().generation }
+        self.key_of(&self.job)
+    }
+
+    fn key_of(&self, job: &Job) -> DeliveryKey {
+        let event = &job.message.event;
+        DeliveryKey { route: self.route_name(), event: event.key(), generation: event.generation }
     }
 
     fn link_key(&self) -> LinkKey {
-        LinkKey { owner: self.route_name(), key: self.job.link.clone() }
+        LinkKey { owner: self.plan.route().link.clone(), key: self.job.link.clone() }
     }
 
     fn expires(&self, now: Timestamp) -> Timestamp {

@@ -12,7 +12,8 @@ pub async fn call(services: &Services, to: &Destination, call: &Call) -> Outcome
     let now = services.clock.now();
     let charge = to.gate.charge(now);
     match services.store.charge(charge.clone()).await {
-        Ok(Begun::Go) => {}
+        // Nothing is busy for a call that belongs to no delivery.
+        Ok(Begun::Go | Begun::Busy) => {}
         Ok(Begun::UsedUp { used }) => {
             let why = format!("the month's calls are used up ({used} made)");
             return Outcome::Suspend { what: Scope::Account, why, until: Some(to.gate.month_turns(now)) };

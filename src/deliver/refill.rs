@@ -224,7 +224,7 @@ impl Filling<'_> {
             Decision::Skip { .. } => return Ok(false),
             // The worker comes to the same and makes a dead letter of it.
             Decision::Error(_) => return Ok(true),
-            Decision::Take { .. } => route::link_key(self.route, event, &context),
+            Decision::Take { .. } | Decision::Leave { .. } => route::link_key(self.route, event, &context),
         };
         let Ok(link) = link else { return Ok(true) };
         let now = self.services.clock.now();
@@ -233,7 +233,7 @@ impl Filling<'_> {
         let settlement = Settlement {
             delivery,
             body_key: event.body_key(),
-            link: LinkKey { owner: self.route.name.clone(), key: link },
+            link: LinkKey { owner: self.route.link.clone(), key: link },
             received: event.received,
             version: event.version,
             entry,
@@ -241,6 +241,7 @@ impl Filling<'_> {
             new_link: None,
             refund: None,
             dead: None,
+            begun: false,
         };
         self.services.store.enlist(settlement).await.map_err(|e| e.to_string())
     }

@@ -1,6 +1,5 @@
 //! The worker of one route: receives, decides, keeps the events of one subject behind each other, runs attempts.
 
-use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +12,7 @@ use tracing::Instrument;
 
 use super::attempt::{Attempt, Flow, Job, MAPPING_ERRORS, ROUNDS};
 use super::halts::sleep_until;
+use super::lanes::{Lanes, Run, Surplus};
 use super::{Plan, Services};
 use crate::broker::{BrokerError, Consumer, Message};
 use crate::config::Action;
@@ -23,6 +23,11 @@ use crate::store::{DeliveryKey, Progress};
 /// How many messages are held for each that is under way: enough to find other subjects behind a busy one.
 const PREFETCH_FACTOR: usize = 8;
 
+/// The same for an account with a monthly quota: the more states of a subject are seen at once, the fewer calls they cost.
+const FRUGAL_FACTOR: usize = 64;
+
+/// How long nothing may have moved in a full window before the longest lane has to make room for other subjects.
+const STALL: Duration = Duration::from_millis(500);
 /// How many deliveries are under way for each call that the account takes at once. The permit is held for the intent and
 /// the call alone, so others make theirs while one's outcome is written and its message acked.
 const UNDER_WAY_FACTOR: usize = 3;
@@ -90,9 +95,19 @@ struct Turn<'a> {
 
 /// What a task says when it ends.
 struct Ended {
-    /// The lane that is free again; `None` for a message that the route left.
-    lane: Option<String>,
+    /// What it had; `None` for a message that the route left.
+    work: Option<Work>,
     flow: Flow,
+}
+
+/// What a task had of a lane.
+struct Work {
+    lane: String,
+    taken: usize,
+    /// True if it made an attempt, for which it had a slot; false if it gave them away.
+    slot: bool,
+    /// Jobs of it that go on alone.
+    rest: Vec<Job>,
 }
 
 impl<'a> Turn<'a> {
@@ -102,7 +117,9 @@ impl<'a> Turn<'a> {
         if errors.load(Ordering::Relaxed) >= MAPPING_ERRORS {
             errors.store(0, Ordering::Relaxed);
         }
-        Self { plan, services, stop, lanes: Lanes::default(), tasks: JoinSet::new(), under_way: 0 }
+        // A dry run shows each event.
+        let lanes = Lanes::new(!services.dry_run);
+        Self { plan, services, stop, lanes, tasks: JoinSet::new(), under_way: 0 }
     }
 
     async fn run(mut self) -> Result<Pause, BrokerError> {
@@ -112,17 +129,21 @@ impl<'a> Turn<'a> {
             // As many as all calls together carry at once, and those that gather meanwhile.
             most => (calls + 1) * most,
         };
-        let prefetch = slots.max(calls * PREFETCH_FACTOR);
+        let frugal = self.plan.to.gate.limits.monthly.is_some();
+        let most = slots * UNDER_WAY_FACTOR;
+        let prefetch = slots.max(calls * if frugal { FRUGAL_FACTOR } else { PREFETCH_FACTOR });
         let mut consumer = self.services.broker.consume(&self.plan.route().name, prefetch).await?;
         let scopes = self.plan.scopes();
         let mut pause = None;
         let mut failed = None;
         loop {
-            while pause.is_none() && self.under_way < slots * UNDER_WAY_FACTOR {
-                let Some(job) = self.lanes.start() else { break };
-                self.start(job);
+            while pause.is_none() && self.under_way < most {
+                let Some(run) = self.lanes.start() else { break };
+                self.start(run);
             }
             let open = pause.is_none();
+            // Slots are idle, and the window is full of events that wait for others of their subject.
+            let stalled = open && self.under_way < most && self.lanes.held() >= prefetch;
             if !open && self.tasks.is_empty() {
                 break;
             }
@@ -131,9 +152,9 @@ impl<'a> Turn<'a> {
                 () = self.stop.cancelled(), if open => pause = Some(Pause::Stopped),
                 () = self.services.halts.halted(&scopes), if open => pause = Some(Pause::Halted),
                 Some(ended) = self.tasks.join_next() => match self.ended(ended) {
-                    Flow::Done => {}
+                    Flow::Done | Flow::Applied | Flow::Later(_) => {}
                     Flow::Halted => pause = pause.or(Some(Pause::Halted)),
-                    Flow::Stopped => pause = Some(Pause::Stopped),
+                    Flow::Stopped | Flow::Again => pause = Some(Pause::Stopped),
                 },
                 received = next(&mut *consumer), if open && self.lanes.held() < prefetch => match received {
                     Ok(Some(message)) => self.receive(message),
@@ -143,6 +164,11 @@ impl<'a> Turn<'a> {
                         pause = Some(Pause::Halted);
                     }
                 },
+                () = tokio::time::sleep(STALL), if stalled => {
+                    if let Some(surplus) = self.lanes.surplus() {
+                        self.set_aside(surplus);
+                    }
+                }
             }
         }
         // Only now: what is under way has been acked, what has not begun goes back in its place.
@@ -160,8 +186,9 @@ impl<'a> Turn<'a> {
         let event = &message.event;
         let context = route::context(route, event, Arc::clone(&self.plan.config.tables), None);
         let decision = route::decide(route, event, &context);
-        let (case, action) = match decision {
-            Decision::Take { case, action } => (case, action),
+        let (case, action, leaves) = match decision {
+            Decision::Take { case, action } => (case, action, None),
+            Decision::Leave { case, why } => (case, Action::Delete, Some(why)),
             Decision::Skip { why } => return self.let_go(message, why),
             // Where the filter itself fails, the attempt fails on it again and makes a dead letter with its words.
             Decision::Error(error) => return self.refuse(message, error.to_string()),
@@ -173,13 +200,14 @@ impl<'a> Turn<'a> {
         // Without a subject nothing but the body keeps two copies of one event behind each other.
         let body = if route.key.is_none() && event.subject.is_none() { event.body_key() } else { None };
         let lane = body.unwrap_or_else(|| link.clone());
-        self.lanes.put(Job { message, case, action, link, lane, refused: None });
+        self.lanes.put(Job { message, case, action, link, lane, leaves, refused: None });
     }
 
     fn refuse(&mut self, message: Message, why: String) {
         let link = route::subject_key(self.plan.route(), &message.event);
         let lane = link.clone();
-        self.lanes.put(Job { message, case: 0, action: Action::Create, link, lane, refused: Some(why) });
+        let (action, refused) = (Action::Create, Some(why));
+        self.lanes.put(Job { message, case: 0, action, link, lane, leaves: None, refused });
     }
 
     fn let_go(&mut self, message: Message, why: String) {
@@ -195,11 +223,11 @@ impl<'a> Turn<'a> {
                     Flow::Halted
                 }
             };
-            Ended { lane: None, flow }
+            Ended { work: None, flow }
         });
     }
 
-    fn start(&mut self, job: Job) {
+    fn start(&mut self, Run { job, older }: Run) {
         let event = &job.message.event;
         let span = tracing::info_span!(
             "delivery",
@@ -209,28 +237,53 @@ impl<'a> Turn<'a> {
             sink = %self.plan.to.name,
             attempt = job.message.attempt,
         );
-        let lane = job.lane.clone();
-        let attempt = Attempt::new(Arc::clone(self.plan), Arc::clone(self.services), self.stop.clone(), job);
+        let (lane, taken) = (job.lane.clone(), 1 + older.len());
+        let attempt = self.attempt(job, older);
         self.under_way += 1;
         self.tasks.spawn(
             async move {
-                let attempt = Arc::new(attempt);
                 let flow = match AssertUnwindSafe(attempt.run()).catch_unwind().await {
                     Ok(flow) => flow,
                     Err(_) => attempt.crashed().await,
                 };
-                Ended { lane: Some(lane), flow }
+                let (flow, rest) = attempt.conclude_older(flow).await;
+                Ended { work: Some(Work { lane, taken, slot: true, rest }), flow }
             }
             .instrument(span),
         );
     }
 
+    fn attempt(&self, job: Job, older: Vec<Job>) -> Attempt {
+        Attempt::new(Arc::clone(self.plan), Arc::clone(self.services), self.stop.clone(), job).standing_for(older)
+    }
+
+    /// Hands jobs back to the broker, one after the other: the ledger keeps their order.
+    fn set_aside(&mut self, Surplus { lane, jobs }: Surplus) {
+        let taken = jobs.len();
+        let attempts: Vec<Attempt> = jobs.into_iter().map(|job| self.attempt(job, Vec::new())).collect();
+        self.tasks.spawn(async move {
+            let mut flow = Flow::Done;
+            for attempt in attempts {
+                flow = attempt.set_aside(None).await;
+                if flow != Flow::Done {
+                    break;
+                }
+            }
+            Ended { work: Some(Work { lane, taken, slot: false, rest: Vec::new() }), flow }
+        });
+    }
+
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Flow {
         // Panics are caught within the task, and nobody aborts it while this set lives.
         let Ok(ended) = ended else { return Flow::Halted };
-        if let Some(lane) = ended.lane {
-            self.under_way -= 1;
-            self.lanes.free(&lane, ended.flow == Flow::Done);
+        if let Some(Work { lane, taken, slot, rest }) = ended.work {
+            self.under_way -= usize::from(slot);
+            let done = matches!(ended.flow, Flow::Done | Flow::Applied | Flow::Later(_));
+            if slot {
+                self.lanes.ended(&lane, taken, rest, done);
+            } else {
+                self.lanes.given(&lane, taken, done);
+            }
         }
         ended.flow
     }
@@ -260,48 +313,4 @@ async fn leave(services: &Services, route: &str, message: &Message) -> Result<()
 
 async fn next(consumer: &mut dyn Consumer) -> Result<Option<Message>, BrokerError> {
     consumer.next().await
-}
-
-/// The messages that are held, each behind the others of its subject: two of one subject are never under way at once
-/// (promise P3), and none takes a slot while it waits for another.
-#[derive(Default)]
-struct Lanes {
-    by_name: HashMap<String, VecDeque<Job>>,
-    /// Lanes whose first job may start, in order of receipt.
-    ready: VecDeque<String>,
-    held: usize,
-}
-
-impl Lanes {
-    fn put(&mut self, job: Job) {
-        self.held += 1;
-        if let Some(lane) = self.by_name.get_mut(&job.lane) {
-            lane.push_back(job);
-        } else {
-            self.ready.push_back(job.lane.clone());
-            self.by_name.insert(job.lane.clone(), VecDeque::from([job]));
-        }
-    }
-
-    /// Takes the next job; its lane is busy until [`Lanes::free`].
-    fn start(&mut self) -> Option<Job> {
-        let lane = self.ready.pop_front()?;
-        self.by_name.get_mut(&lane).and_then(VecDeque::pop_front)
-    }
-
-    /// Ends the job under way in a lane. Where it did not come to its end, those behind it must not overtake it.
-    fn free(&mut self, lane: &str, done: bool) {
-        self.held -= 1;
-        match self.by_name.get(lane) {
-            Some(waiting) if waiting.is_empty() => {
-                self.by_name.remove(lane);
-            }
-            Some(_) if done => self.ready.push_back(lane.to_owned()),
-            _ => {}
-        }
-    }
-
-    fn held(&self) -> usize {
-        self.held
-    }
 }

@@ -41,7 +41,8 @@ impl Meter for AccountMeter {
         }
         let now = self.clock.now();
         match self.store.charge(self.gate.charge(now)).await {
-            Ok(Begun::Go) => Ok(Admitted { at: now, permit: Box::new(permit) }),
+            // Nothing is busy for a call that belongs to no delivery.
+            Ok(Begun::Go | Begun::Busy) => Ok(Admitted { at: now, permit: Box::new(permit) }),
             Ok(Begun::UsedUp { used }) => {
                 let why = format!("the month's calls are used up ({used} made)");
                 let until = Some(self.gate.month_turns(now));

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::config::Action;
+use crate::config::{Action, WithoutLink};
 use crate::event::Event;
 use crate::outcome::Verb;
 use crate::store::{Link, LinkState};
@@ -18,11 +18,14 @@ pub enum Resolution {
 
 /// Resolves a route's action against the link.
 #[must_use]
-pub fn resolve(action: Action, event: &Event, link: Option<&Link>) -> Resolution {
+pub fn resolve(action: Action, without_link: WithoutLink, event: &Event, link: Option<&Link>) -> Resolution {
     let there = link.is_some_and(is_there);
     let linked = |verb: Verb| {
         if there {
             return Resolution::Do(verb);
+        }
+        if without_link == WithoutLink::Create && verb != Verb::Delete {
+            return Resolution::Do(Verb::Create);
         }
         let was = match link.map(|link| link.state) {
             Some(LinkState::Deleted) => "the linked record was removed before",
@@ -41,7 +44,8 @@ pub fn resolve(action: Action, event: &Event, link: Option<&Link>) -> Resolution
 }
 
 /// A call in doubt counts if the record was there before it.
-fn is_there(link: &Link) -> bool {
+#[must_use]
+pub fn is_there(link: &Link) -> bool {
     match link.state {
         LinkState::Linked => true,
         LinkState::InDoubt => link.remote_id.is_some(),
@@ -99,6 +103,7 @@ mod tests {
             version: version.map(Version::Integer),
             received: Received { clock: received, process: 1 },
             state,
+            content: None,
         }
     }
 
@@ -106,13 +111,13 @@ mod tests {
     fn applied(verb: Verb, event: &Event, before: Option<&Link>) -> Link {
         let state = if verb == Verb::Delete { LinkState::Deleted } else { LinkState::Linked };
         let remote_id = before.and_then(|link| link.remote_id.clone()).or_else(|| Some(event.id.clone()));
-        Link { remote_id, version: event.version, received: event.received, state }
+        Link { remote_id, version: event.version, received: event.received, state, content: None }
     }
 
     #[test]
     fn what_needs_a_link_says_so_without_one() {
         let task = event("task.deleted", None, 1);
-        let nothing = |action, link: Option<&Link>| match resolve(action, &task, link) {
+        let nothing = |action, link: Option<&Link>| match resolve(action, WithoutLink::Skip, &task, link) {
             Resolution::Nothing(why) => why,
             Resolution::Do(verb) => verb.name().to_owned(),
         };
@@ -124,7 +129,19 @@ mod tests {
     #[test]
     fn after_a_deletion_an_upsert_makes_a_new_record() {
         let gone = link(LinkState::Deleted, Some("7"), None, 1);
-        assert_eq!(resolve(Action::Upsert, &event("task.updated", None, 2), Some(&gone)), Resolution::Do(Verb::Create));
+        let again = event("task.updated", None, 2);
+        assert_eq!(resolve(Action::Upsert, WithoutLink::Skip, &again, Some(&gone)), Resolution::Do(Verb::Create));
+    }
+
+    #[test]
+    fn what_needs_a_record_can_make_it() {
+        let told = event("task.closed", None, 2);
+        let reply = |link: Option<&Link>| resolve(Action::Each(Verb::Reply), WithoutLink::Create, &told, link);
+        assert_eq!(reply(None), Resolution::Do(Verb::Create));
+        assert_eq!(reply(Some(&link(LinkState::Deleted, Some("7"), None, 1))), Resolution::Do(Verb::Create));
+        assert_eq!(reply(Some(&link(LinkState::Linked, Some("7"), None, 1))), Resolution::Do(Verb::Reply));
+        let gone = resolve(Action::Delete, WithoutLink::Create, &told, None);
+        assert!(matches!(gone, Resolution::Nothing(_)), "nothing is made to be deleted");
     }
 
     #[test]
@@ -165,7 +182,7 @@ mod tests {
                 if is_stale(Action::Sync, event, known.as_ref()) {
                     continue;
                 }
-                if let Resolution::Do(verb) = resolve(Action::Sync, event, known.as_ref()) {
+                if let Resolution::Do(verb) = resolve(Action::Sync, WithoutLink::Skip, event, known.as_ref()) {
                     prop_assert_eq!(record_there, verb != Verb::Create, "{:?} with the record there: {}", verb, record_there);
                     record_there = verb != Verb::Delete;
                     known = Some(applied(verb, event, known.as_ref()));
@@ -189,7 +206,8 @@ mod tests {
             for ((_, version), at) in arrivals.iter().zip((0..100).rev()) {
                 let event = event("t.created", Some(*version), at);
                 prop_assert!(!is_stale(Action::Create, &event, known.as_ref()));
-                prop_assert_eq!(resolve(Action::Create, &event, known.as_ref()), Resolution::Do(Verb::Create));
+                let resolved = resolve(Action::Create, WithoutLink::Skip, &event, known.as_ref());
+                prop_assert_eq!(resolved, Resolution::Do(Verb::Create));
                 known = Some(applied(Verb::Create, &event, known.as_ref()));
             }
         }

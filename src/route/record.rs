@@ -2,10 +2,12 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::config::{CaseConfig, RequestConfig};
 use crate::connectors::Request;
 use crate::outcome::Verb;
+use crate::store::Content;
 use crate::template::mapping::FieldError;
 use crate::template::{Context, Escape, Rendered};
 
@@ -16,6 +18,18 @@ pub struct RenderedOperation {
     pub fields: Map<String, Value>,
     /// The rendered `request`, for a sink that takes one.
     pub request: Option<Request>,
+}
+
+impl RenderedOperation {
+    /// The hash of what is written: the same whether the record is made or changed, where a sink makes its own calls.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        let request = self.request.as_ref().map(|request| (request.method.as_str(), request.path.as_str()));
+        let digest = Sha256::digest(serde_json::json!([self.fields, request]).to_string());
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        short
+    }
 }
 
 /// Renders a case for a verb.

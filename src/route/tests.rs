@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{Priority, RequestConfig, RetryConfig};
+use crate::config::{Priority, RequestConfig, RetryConfig, WithoutLink};
 use crate::event::{NewEvent, Payload, Received, Version};
 use crate::outcome::Verb;
 use crate::settings::{Node, Spot};
@@ -28,6 +28,7 @@ fn case(types: Option<&str>, when: Option<&str>, action: Action) -> CaseConfig {
         types: types.map(|types| types.split(' ').map(str::to_owned).collect()),
         when: when.map(|when| Expression::compile(when).unwrap()),
         action,
+        without_link: WithoutLink::Skip,
         map: Mapping::compile(&map).unwrap(),
         request: BTreeMap::new(),
     }
@@ -43,6 +44,9 @@ fn route(types: Option<&str>, when: Option<&str>, cases: Vec<CaseConfig>) -> Rou
         when: when.map(|when| Expression::compile(when).unwrap()),
         to: "s".into(),
         key: None,
+        link: "r".into(),
+        reads: Vec::new(),
+        leaves: Leaves::Keep,
         cases,
         matching: None,
         lookups: Vec::new(),
@@ -61,6 +65,7 @@ fn plain(event: &Event) -> Context {
 fn decided(route: &RouteConfig, event: &Event) -> String {
     match decide(route, event, &plain(event)) {
         Decision::Take { case, action } => format!("case {case}: {}", action.name()),
+        Decision::Leave { case, why } => format!("case {case} leaves: {why}"),
         Decision::Skip { why } => format!("skipped: {why}"),
         Decision::Error(error) => format!("error: {error}"),
     }
@@ -87,6 +92,7 @@ fn the_context_is_what_the_contract_names() {
         version: None,
         received: Received { clock: 1, process: 1 },
         state: LinkState::Linked,
+        content: None,
     };
     let source = "{{ [id, source, type, subject, time, version, data.title, headers, link.id, link.state] }}";
     let render = |link| {

@@ -6,6 +6,7 @@ mod codec;
 mod database;
 mod dead;
 mod deliveries;
+mod intents;
 mod leases;
 mod lock;
 mod permits;
@@ -47,6 +48,7 @@ pub const MIGRATIONS: Migrations = &[
     include_str!("sqlite/migrations/0004_backlog.sql"),
     include_str!("sqlite/migrations/0005_accounts.sql"),
     include_str!("sqlite/migrations/0006_doubt.sql"),
+    include_str!("sqlite/migrations/0007_links.sql"),
 ];
 
 /// Opens the file of the store and the embedded broker.
@@ -54,7 +56,8 @@ pub const MIGRATIONS: Migrations = &[
 /// # Errors
 /// [`StoreError::Held`], [`StoreError::Newer`], [`StoreError::Failed`].
 pub fn open(path: &Path) -> Result<Arc<Database>> {
-    Database::open(path, MIGRATIONS).map(Arc::new)
+    // One process at a time has the file: who wrote the intents that are open is gone.
+    Database::open_and(path, MIGRATIONS, "UPDATE ledger SET until = 0 WHERE state = 1 AND until > 0").map(Arc::new)
 }
 
 /// The store over a [`Database`].
@@ -62,13 +65,15 @@ pub fn open(path: &Path) -> Result<Arc<Database>> {
 pub struct SqliteStore {
     db: Arc<Database>,
     clock: Clock,
+    /// Whose the intents are that are written here.
+    holder: Arc<str>,
 }
 
 impl SqliteStore {
-    /// A store in a file opened with [`open`].
+    /// A store in a file opened with [`open`]. Two of one file are as two processes that share a store.
     #[must_use]
     pub fn new(db: Arc<Database>, clock: Clock) -> Self {
-        Self { db, clock }
+        Self { db, clock, holder: uuid::Uuid::now_v7().to_string().into() }
     }
 
     /// The file.
@@ -83,17 +88,26 @@ impl Store for SqliteStore {
     // === Deliveries ===
 
     async fn standing(&self, question: Question) -> Result<Standing> {
-        self.db.read("reading the ledger", move |db| deliveries::standing(db, &question)).await
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        self.db.read("reading the ledger", move |db| deliveries::standing(db, &question, &holder, now)).await
     }
 
     async fn begin(&self, intent: Intent) -> Result<Begun> {
-        let now = self.clock.now();
-        self.db.write("writing an intent", move |db| deliveries::begin(db, &intent, now)).await
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        self.db.write("writing an intent", move |db| intents::begin(db, &intent, &holder, now)).await
+    }
+
+    async fn renew(&self, delivery: DeliveryKey) -> Result<()> {
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        self.db.write("keeping an intent", move |db| intents::renew(db, &delivery, &holder, now)).await
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<()> {
-        let now = self.clock.now();
-        self.db.write("writing an outcome", move |db| deliveries::settle(db, &settlement, now)).await
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        let of = settlement.delivery.event.clone();
+        let settle = move |db: &_| deliveries::settle(db, &settlement, &holder, now);
+        let written = self.db.write("writing an outcome", settle).await?;
+        if written { Ok(()) } else { Err(StoreError::Fenced(of)) }
     }
 
     async fn advance(&self, delivery: DeliveryKey, attempt: u32) -> Result<()> {
@@ -110,8 +124,8 @@ impl Store for SqliteStore {
     }
 
     async fn enlist(&self, settlement: Settlement) -> Result<bool> {
-        let now = self.clock.now();
-        self.db.write("writing a delivery", move |db| deliveries::enlist(db, &settlement, now)).await
+        let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
+        self.db.write("writing a delivery", move |db| deliveries::enlist(db, &settlement, &holder, now)).await
     }
 
     async fn unfinished(&self, route: &str) -> Result<Vec<Unfinished>> {
@@ -268,9 +282,9 @@ impl Store for SqliteStore {
         self.db.read("counting links", move |db| deliveries::link_count(db, &owner)).await
     }
 
-    async fn forget_route(&self, owner: &str) -> Result<u64> {
+    async fn forget_route(&self, owner: &str, links: bool) -> Result<u64> {
         let owner = owner.to_owned();
-        self.db.write("forgetting a route", move |db| deliveries::forget_route(db, &owner)).await
+        self.db.write("forgetting a route", move |db| deliveries::forget_route(db, &owner, links)).await
     }
 
     async fn rename_route(&self, from: &str, to: &str) -> Result<()> {

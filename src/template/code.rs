@@ -10,7 +10,7 @@ use super::context::LOOKUP;
 use super::engine::{self, ENGINE};
 use super::scan::{self, Path, Side, Step, Token};
 use super::value::{self, Failure};
-use super::{CompileError, Context, RenderError};
+use super::{CompileError, Context, Other, RenderError};
 
 /// One compiled expression.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub(super) struct Code {
     concatenated: Arc<[Path]>,
     // With their places in the whole template, in characters.
     tables: Arc<[(String, usize)]>,
+    others: Arc<[Other]>,
 }
 
 impl fmt::Debug for Code {
@@ -61,11 +62,12 @@ impl Code {
         Ok(Self {
             source: source.trim().to_owned(),
             compiled: Arc::new(compiled),
-            paths: paths.into(),
             plain,
             comparisons: scan::comparisons(source, &tokens).into(),
             concatenated: scan::concatenated(source, &tokens).into(),
             tables: tables(&tokens, whole, base).into(),
+            others: others(&paths).into(),
+            paths: paths.into(),
         })
     }
 
@@ -78,6 +80,11 @@ impl Code {
     /// The tables that it looks values up in, each with its place in the whole template, in characters.
     pub(super) fn tables(&self) -> &[(String, usize)] {
         &self.tables
+    }
+
+    /// The links of other routes that it names.
+    pub(super) fn others(&self) -> &[Other] {
+        &self.others
     }
 
     /// The lookups that it uses, each with its place in the whole template, in characters.
@@ -176,6 +183,15 @@ pub(super) fn tables(tokens: &[Token<'_>], whole: &str, base: usize) -> Vec<(Str
     let name = |text: &str| text.trim_matches(['\'', '"']).to_owned();
     let found = scan::tables(tokens).into_iter();
     found.map(|token| (name(token.text), engine::characters(whole, base + token.at))).collect()
+}
+
+/// The links of other routes that these paths name, as `links['name'].id`.
+pub(super) fn others(paths: &[Path]) -> Vec<Other> {
+    let of = |path: &Path| match path.steps.first() {
+        Some(Step::Key(name)) => Some(name.clone()),
+        _ => None,
+    };
+    paths.iter().filter(|path| path.root == "links").map(|path| Other { name: of(path), at: path.at }).collect()
 }
 
 /// The names under `lookup` in these paths, each with its place; an empty name for `lookup` itself.

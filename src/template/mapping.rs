@@ -17,6 +17,7 @@ use crate::template::{Context, Escape};
 pub struct Mapping {
     fields: Vec<(String, Tree)>,
     tables: Vec<(String, Spot)>,
+    others: Vec<(Option<String>, Spot)>,
     lookups: Vec<(String, Spot)>,
 }
 
@@ -66,15 +67,20 @@ impl Mapping {
         if !matches!(node.value, NodeValue::Map(_)) {
             return Err(vec![Fault::new(node.spot, format!("`map` is a mapping of fields, not {}", node.kind()))]);
         }
-        let mut compiler =
-            Compiler { names: NAMES.to_vec(), tables: Vec::new(), lookups: Vec::new(), faults: Vec::new() };
+        let mut compiler = Compiler {
+            names: NAMES.to_vec(),
+            tables: Vec::new(),
+            others: Vec::new(),
+            lookups: Vec::new(),
+            faults: Vec::new(),
+        };
         let fields = compiler.entries(node.entries());
-        let Compiler { tables, lookups, mut faults, .. } = compiler;
+        let Compiler { tables, others, lookups, mut faults, .. } = compiler;
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| WORDS.contains(&key.name.as_str())) {
             let message = format!("`{}` makes a list, so it stands under a field, not at the top of `map`", key.name);
             faults.push(Fault::new(key.spot, message));
         }
-        if faults.is_empty() { Ok(Self { fields, tables, lookups }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { fields, tables, others, lookups }) } else { Err(faults) }
     }
 
     /// Renders the tree; omitted fields are not in it.
@@ -101,6 +107,12 @@ impl Mapping {
         &self.tables
     }
 
+    /// The links of other routes that it names (see [`Other`](super::Other)), each with its place.
+    #[must_use]
+    pub fn others(&self) -> &[(Option<String>, Spot)] {
+        &self.others
+    }
+
     /// The lookups that it uses, each with its place (see [`template_spot`]).
     #[must_use]
     pub fn lookups(&self) -> &[(String, Spot)] {
@@ -122,12 +134,14 @@ const WORDS: &[&str] = &["$each", "$as", "$when", "$map"];
 pub const OF_EVENT: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers"];
 
 /// The names that the templates of a route can use, besides those of `$as`.
-pub const NAMES: &[&str] = &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "lookup"];
+pub const NAMES: &[&str] =
+    &["id", "source", "type", "subject", "time", "version", "data", "headers", "link", "links", "lookup"];
 
 struct Compiler<'a> {
     // Those of the enclosing `$as` among them.
     names: Vec<&'a str>,
     tables: Vec<(String, Spot)>,
+    others: Vec<(Option<String>, Spot)>,
     lookups: Vec<(String, Spot)>,
     faults: Vec<Fault>,
 }
@@ -172,6 +186,8 @@ impl<'a> Compiler<'a> {
             Ok(template) => {
                 let tables = template.tables().into_iter();
                 self.tables.extend(tables.map(|(name, at)| (name, template_spot(node.spot, at))));
+                let others = template.others().into_iter();
+                self.others.extend(others.map(|other| (other.name, template_spot(node.spot, other.at))));
                 let lookups = template.lookups().into_iter();
                 self.lookups.extend(lookups.map(|(name, at)| (name, template_spot(node.spot, at))));
                 Some(template)
@@ -203,6 +219,8 @@ impl<'a> Compiler<'a> {
             if let Ok(when) = &expression {
                 let tables = when.tables().iter();
                 self.tables.extend(tables.map(|(name, place)| (name.clone(), template_spot(at.spot, *place))));
+                let others = when.others().iter();
+                self.others.extend(others.map(|other| (other.name.clone(), template_spot(at.spot, other.at))));
                 let lookups = when.lookups().into_iter();
                 self.lookups.extend(lookups.map(|(name, place)| (name, template_spot(at.spot, place))));
             }

@@ -9,6 +9,7 @@ mod binary;
 mod bridge;
 mod changes;
 mod doubt;
+mod links;
 mod measured;
 mod operator;
 mod order;

@@ -62,7 +62,7 @@ routes:
     dari.yaml:19:16: there is no `dta` here; there are id, source, type, subject, time, version, data, headers
     dari.yaml:21:33: there is no table `grade`; did you mean `grades`?
     dari.yaml:21:95: there is no table `grads`; did you mean `grades`?
-    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link, lookup
+    dari.yaml:21:135: there is no `dat` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup
     dari.yaml:22:52: there is no `dto` here; there are id, source, type, subject, time, version, data, headers
     dari.yaml:22:126: there is no table `no`; expected `grades`
     ");
@@ -370,7 +370,7 @@ routes:
     assert_snapshot!(of(r#"do: create, map: { a: b }, match: { a: "{{ date.x }}" }"#), @r"
     dari.yaml:13:65: `match` is for `do: upsert` and `do: sync`, which create only what is not there
     dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
-    dari.yaml:13:74: there is no `date` here; there are id, source, type, subject, time, version, data, headers, link, lookup
+    dari.yaml:13:74: there is no `date` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup
     ");
     assert_snapshot!(of("do: upsert, map: { a: b }, match: { a: b }, on_doubt: find, request: { path: /x }"), @r"
     dari.yaml:13:65: `match`: `erp` cannot be asked which records have some values
@@ -388,20 +388,73 @@ routes:
   r:
     from: signup
     to: crm
-    leaves: delete
-    link: other
-    priority: 1
-    cases: [{{ do: create, map: {{ a: b }}, without_link: create }}]
+    cases: [{{ do: create, map: {{ a: b }} }}]
 "#)), @r"
     dari.yaml:12:46: `beta` does not work yet: it is not out
     dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
     dari.yaml:12:73: `find` does not work yet: this sink knows itself whether it can be asked; only an `http` one is told how
     dari.yaml:13:9: `alerts`: the sink `crm` cannot tell people (nothing to call); expected one that takes a `text`, as `slack` or `http`
     dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
-    dari.yaml:19:5: `leaves` does not work yet: a subject that no longer passes `when` is kept
-    dari.yaml:20:5: `link` does not work yet: a route remembers its own records only
-    dari.yaml:21:15: `priority`: expected `normal` or `high`, found `1`
-    dari.yaml:22:42: `without_link` does not work yet: an event whose record Dari did not create has nothing to do
+    ");
+}
+
+#[test]
+fn links_that_no_route_can_have() {
+    assert_snapshot!(routes(r#"  made:
+    from: signup
+    to: erp
+    do: create
+    map: { a: "{{ links['tsak'].id }}{{ links[data.x].id }}{{ links.answer }}" }
+    request: { path: "/x/{{ links['made'].id }}/{{ links.mede.id }}" }
+  answer:
+    from: signup
+    when: links['made'].id == 'x'
+    to: erp
+    link: task
+    do: update
+    map: { a: b }
+    request: { path: /x }
+  again: { from: signup, to: erp, link: answer, do: create, map: { a: b } }
+  sole: { from: signup, to: erp, link: "Task A", do: create, map: { a: b } }
+"#), @r"
+    dari.yaml:16:19: there is no route `tsak`, and no `link` of that name; did you mean `task`?
+    dari.yaml:16:41: `links` takes the name of a route in quotes, as `links['tasks'].id`
+    dari.yaml:17:52: there is no route `mede`, and no `link` of that name; did you mean `made`?
+    dari.yaml:20:11: `links` is not known yet here; there are id, source, type, subject, time, version, data, headers
+    dari.yaml:23:9: `do: update` is for a record that this route never creates; expected `upsert`, `sync`, or a case with `create`
+    dari.yaml:26:41: `link`: route `answer` shares `task` itself; expected that
+    dari.yaml:27:40: `link`: expected a name, 1 to 63 of `a-z`, `0-9` and `-`
+    ");
+    assert_snapshot!(routes(r#"  one: { from: signup, to: erp, link: both, do: create, map: { a: b } }
+  two: { from: signup, to: crm, link: both, do: create, map: { name: b } }
+  renamed: { from: signup, to: erp, was: former, do: create, map: { a: b } }
+  other: { from: signup, to: erp, link: former, do: create, map: { a: b } }
+"#), @r"
+    dari.yaml:13:3: route `two` shares the link `both` with route `one`, which leads to another account than `acme`; expected the same account
+    dari.yaml:15:3: `link`: `former` is called `renamed` now; expected that
+    ");
+}
+
+#[test]
+fn what_leaves_and_what_has_no_record() {
+    assert_snapshot!(routes(r#"  all: { from: signup, to: crm, leaves: delete, do: upsert, map: { name: b } }
+  every: { from: signup, to: crm, when: data.x == 1, leaves: delete, do: create, map: { name: b } }
+  cannot: { from: signup, to: crm, when: data.x == 1, leaves: delete, do: upsert, map: { name: b } }
+  lacks: { from: signup, to: erp, when: data.x == 1, leaves: delete, do: upsert, map: { a: b }, request: { create: { path: /x }, update: { path: /x } } }
+  one: { from: signup, to: erp, when: data.x == 1, leaves: delete, do: upsert, map: { a: b }, request: { path: /x } }
+  always: { from: signup, to: erp, do: upsert, without_link: create, map: { a: b }, request: { path: /x } }
+  gone: { from: signup, to: erp, do: delete, without_link: create, request: { path: /x } }
+  part: { from: signup, to: erp, do: update, without_link: create, map: { a: b }, request: { update: { path: /x } } }
+"#), @r"
+    dari.yaml:12:41: `leaves: delete` is for a route with a `when`: every subject passes this one
+    dari.yaml:13:62: `leaves: delete` is for `update`, `upsert` and `sync`: what is made for every event stays
+    dari.yaml:14:63: `leaves: delete`: `records` cannot delete
+    dari.yaml:15:106: `request` lacks `delete`, which `leaves: delete` makes
+    dari.yaml:16:104: `leaves: delete` needs a `request` for each of `create`, `update` and `delete`
+    dari.yaml:17:62: `without_link: create` is not for `do: upsert`
+    dari.yaml:18:38: `do: delete` is for a record that this route never creates; expected `upsert`, `sync`, or a case with `create`
+    dari.yaml:18:60: `without_link: create` is not for `do: delete`
+    dari.yaml:19:92: `request` lacks `create`, which `do: update` makes
     ");
 }
 

@@ -75,7 +75,7 @@ fn a_file_of_a_newer_version_is_refused() {
     db.pragma_update(None, "user_version", 99).expect("set");
     drop(db);
     let refused = open(&path).expect_err("it is newer").to_string().replace(&path.display().to_string(), "dari.db");
-    insta::assert_snapshot!(refused, @"dari.db was written by a newer version of dari (schema 99, this one knows 6)");
+    insta::assert_snapshot!(refused, @"dari.db was written by a newer version of dari (schema 99, this one knows 7)");
 }
 
 #[test]

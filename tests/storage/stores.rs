@@ -1,6 +1,7 @@
 //! What every store must do, as functions over the trait: a second implementation is run through the same ones.
 
 mod deliveries;
+mod intents;
 mod keeping;
 mod simulated;
 mod sqlite;
@@ -12,8 +13,8 @@ use dari::clock::Clock;
 use dari::event::{Event, Received};
 use dari::outcome::Verb;
 use dari::store::{
-    Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress, Question,
-    Settlement, Standing, Store,
+    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
+    Question, Settlement, Standing, Store,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +23,8 @@ use crate::common::event;
 /// An empty store with a clock that stands still.
 pub struct Rig {
     pub store: Arc<dyn Store>,
+    /// The same store as another process has it.
+    pub other: Arc<dyn Store>,
     pub clock: Clock,
     /// What must live as long.
     pub _keep: Box<dyn Any + Send>,
@@ -66,6 +69,8 @@ impl Rig {
             delivery: case.key(),
             body_key: case.body.clone(),
             link: case.link_key(),
+            others: Vec::new(),
+            instead_of: Vec::new(),
             received: case.event.received,
             now: self.now(),
         };
@@ -85,6 +90,7 @@ impl Rig {
             since: self.now(),
             expires: self.in_days(35),
             charge: None,
+            instead_of: Vec::new(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Rig {
             new_link: None,
             refund: None,
             dead: None,
+            begun: false,
         }
     }
 
@@ -108,7 +115,8 @@ impl Rig {
     }
 
     async fn begin(&self, case: &Case) {
-        self.store.begin(self.intent(case)).await.expect("begun");
+        let begun = self.store.begin(self.intent(case)).await.expect("begun");
+        assert_eq!(begun, Begun::Go);
     }
 
     async fn done(&self, case: &Case) {
@@ -147,7 +155,7 @@ fn done() -> Progress {
 }
 
 fn linked(remote_id: &str, received: Received) -> Link {
-    Link { remote_id: Some(remote_id.into()), version: None, received, state: LinkState::Linked }
+    Link { remote_id: Some(remote_id.into()), version: None, received, state: LinkState::Linked, content: None }
 }
 
 fn charge(limit: Option<u64>) -> Charge {

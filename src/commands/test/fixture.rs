@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Bench;
 use super::expect::value_of;
+use crate::config::Config;
 use crate::connectors::{Answer, HookRequest, Reading};
 use crate::event::{Event, NewEvent, Received, Version};
 use crate::settings::{Node, NodeValue};
@@ -67,12 +68,22 @@ fn headers(node: Option<&Node>) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
+/// The link of an owner: under its own name in `links`, or under that of a route that goes by it.
+///
+/// # Errors
+/// What it cannot be, in words.
+pub(super) fn link_of(config: &Config, test: &Node, owner: &str, event: &Event) -> Result<Option<Link>, String> {
+    let goes_by = |name: &str| name == owner || config.routes.iter().any(|r| r.name == name && r.link == owner);
+    let mut entries = test.get("links").map(Node::entries).unwrap_or_default().iter();
+    entries.find(|(key, _)| goes_by(&key.name)).map(|(_, node)| link(node, event)).transpose()
+}
+
 /// The link under a route's name in `links`: `id`, `version`, `state` (`linked` unless it says `deleted`). The event
 /// was received after it.
 ///
 /// # Errors
 /// What it cannot be, in words.
-pub(super) fn link(node: &Node, event: &Event) -> Result<Link, String> {
+fn link(node: &Node, event: &Event) -> Result<Link, String> {
     known(node, "links", &["id", "version", "state"])?;
     let text = |key: &str| node.get(key).and_then(Node::text);
     let state = match text("state") {
@@ -83,7 +94,7 @@ pub(super) fn link(node: &Node, event: &Event) -> Result<Link, String> {
     };
     let version = text("version").map(Version::parse).transpose().map_err(|e| e.to_string())?;
     let received = Received { clock: event.received.clock.saturating_sub(1), process: event.received.process };
-    Ok(Link { remote_id: text("id").map(str::to_owned), version, received, state })
+    Ok(Link { remote_id: text("id").map(str::to_owned), version, received, state, content: None })
 }
 
 /// The answer under a sink's name in `respond`: `status` (200 unless said otherwise), `headers`, `body`.

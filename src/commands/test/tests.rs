@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::config::{Action, CaseConfig, Listen, Priority, RetryConfig, SinkConfig, SourceConfig};
+use crate::config::{CaseConfig, Leaves, Listen, Priority, RetryConfig, SinkConfig, SourceConfig, WithoutLink};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
 use crate::event::{NewEvent, Payload};
@@ -92,6 +92,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         types: None,
         when: None,
         action: Action::Upsert,
+        without_link: WithoutLink::Skip,
         map: Mapping::compile(&map).unwrap(),
         request: BTreeMap::new(),
     };
@@ -104,6 +105,9 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
         when: when.map(|when| Expression::compile(when).unwrap()),
         to: "crm".into(),
         key: None,
+        link: name.into(),
+        reads: Vec::new(),
+        leaves: Leaves::Keep,
         cases: vec![case],
         matching: None,
         lookups: Vec::new(),

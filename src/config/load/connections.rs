@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::{Known, Loader, names, without};
+use super::{Known, Loader, links, names, without};
 use crate::config::fields;
 use crate::config::model::{AccountConfig, RouteConfig, SinkConfig, SourceConfig};
 use crate::config::suggest::{did_you_mean, shown};
@@ -45,6 +45,7 @@ impl Loader<'_> {
             sinks_names: names(sinks),
             answering: names(sinks).into_iter().chain(lookups).collect(),
             routes: names(routes),
+            owners: links::owners(routes),
             tables: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Loader, without};
+use super::{Known, Loader, without};
 use crate::config::build::asked;
 use crate::config::fields;
 use crate::config::model::{AccountConfig, LookupConfig, SinkConfig};
@@ -20,15 +20,15 @@ pub(super) struct Places<'a> {
 
 impl Loader<'_> {
     /// The lookups of a route, in the order of the file.
-    pub(super) fn lookups(&mut self, node: Node, tables: &[String], places: Places<'_>) -> Vec<LookupConfig> {
+    pub(super) fn lookups(&mut self, node: Node, known: &Known, places: Places<'_>) -> Vec<LookupConfig> {
         if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
             self.checker.fault(&node, format!("`lookup`: expected a mapping by name, found {}", node.kind()));
         }
         let NodeValue::Map(entries) = node.value else { return Vec::new() };
-        entries.into_iter().filter_map(|(key, node)| self.lookup(&key, node, tables, places)).collect()
+        entries.into_iter().filter_map(|(key, node)| self.lookup(&key, node, known, places)).collect()
     }
 
-    fn lookup(&mut self, key: &Key, mut node: Node, tables: &[String], places: Places<'_>) -> Option<LookupConfig> {
+    fn lookup(&mut self, key: &Key, mut node: Node, known: &Known, places: Places<'_>) -> Option<LookupConfig> {
         let before = self.count();
         if !is_word(&key.name) {
             let message = format!("`{}` is no name of a lookup; expected letters, digits and `_`", shown(&key.name));
@@ -46,7 +46,7 @@ impl Loader<'_> {
         let wanted = common.get("match").and_then(|node| Mapping::compile(node).ok());
         if let Some(wanted) = &wanted {
             // They are read beside each other.
-            self.mapped(wanted, tables, &[]);
+            self.mapped(wanted, known, &[]);
         }
         let (cache, omit) = (common.duration("cache"), common.text("missing") == Some("omit"));
         if self.count() > before {

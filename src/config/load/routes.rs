@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::links::{Deed, Linked};
 use super::lookups::Places;
 use super::{Known, Loader, take};
 use crate::broker::matches;
 use crate::config::fields;
-use crate::config::model::{Action, CaseConfig, Priority, RequestConfig, RetryConfig, RouteConfig};
+use crate::config::model::{
+    Action, CaseConfig, Leaves, OtherLink, Priority, RequestConfig, RetryConfig, RouteConfig, WithoutLink,
+};
 use crate::config::names::is_type_pattern;
 use crate::config::suggest::did_you_mean;
 use crate::connectors::{OnDoubt, SinkKind};
@@ -34,7 +37,7 @@ impl Action {
         }
     }
 
-    fn creates(self) -> bool {
+    pub(super) fn creates(self) -> bool {
         self.verbs().contains(&Verb::Create)
     }
 }
@@ -44,10 +47,26 @@ impl Action {
 struct Target<'a> {
     name: &'a str,
     kind: Option<&'static SinkKind>,
-    /// The tables that its templates may name.
-    tables: &'a [String],
+    /// What becomes there of a subject that no longer passes.
+    leaves: Leaves,
+    /// The tables and routes that its templates may name.
+    known: &'a Known,
     /// The lookups that they may name.
     lookups: &'a [String],
+}
+
+impl Target<'_> {
+    /// What the sink must be able to do for an action.
+    fn verbs(self, action: Action, without_link: WithoutLink) -> Vec<Verb> {
+        let mut verbs = action.verbs();
+        if without_link == WithoutLink::Create && !action.creates() && action != Action::Delete {
+            verbs.insert(0, Verb::Create);
+        }
+        if self.leaves == Leaves::Delete && action.is_state() && !verbs.contains(&Verb::Delete) {
+            verbs.push(Verb::Delete);
+        }
+        verbs
+    }
 }
 
 impl Loader<'_> {
@@ -56,7 +75,9 @@ impl Loader<'_> {
         let names: Vec<&str> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
         let former = entries.iter().filter_map(|(key, node)| node.get("was").map(|was| (key.name.as_str(), was)));
         self.former(&names, former);
-        entries.into_iter().filter_map(|(key, node)| self.route(key, node, known, places)).collect()
+        let routes = entries.into_iter().filter_map(|(key, node)| self.route(key, node, known, places)).collect();
+        self.check_links();
+        routes
     }
 
     fn route(&mut self, key: Key, mut node: Node, known: &Known, places: Places<'_>) -> Option<RouteConfig> {
@@ -75,14 +96,16 @@ impl Loader<'_> {
         if let Some(node) = route.get("to").filter(|_| !to.is_empty()) {
             self.must_be_known(node, to, "sink", &known.sinks_names);
         }
-        let target = Target { name: to, kind, tables: &known.tables, lookups: &names };
-        let cases = self.cases(&key, &route, target);
+        let link = self.link(&key.name, &route, known);
+        let leaves = self.leaves(&route, kind);
+        let target = Target { name: to, kind, leaves, known, lookups: &names };
+        let cases = self.cases(&key, &route, target, &link);
         let matching = self.matching(&route, &cases, target);
-        let lookups = lookups.map(|node| self.lookups(node, &known.tables, places)).unwrap_or_default();
-        let when = self.when(route.get("when"), &known.tables);
+        let lookups = lookups.map(|node| self.lookups(node, known, places)).unwrap_or_default();
+        let when = self.when(route.get("when"), known);
         let record_key = route.get("key").and_then(|node| {
             let key = node.text().and_then(|text| Template::compile(text).ok())?;
-            self.names(node, key.check_names(OF_EVENT), &key.tables(), &known.tables);
+            self.names(node, key.check_names(OF_EVENT), &key.tables(), known);
             Some(key)
         });
         let types = self.types(route.get("types"));
@@ -104,6 +127,9 @@ impl Loader<'_> {
             when,
             to: to.to_owned(),
             key: record_key,
+            reads: reads(&cases, known),
+            link,
+            leaves,
             cases,
             matching,
             lookups,
@@ -145,24 +171,47 @@ impl Loader<'_> {
         Some(items.iter().filter_map(Node::text).map(str::to_owned).collect())
     }
 
-    fn cases(&mut self, key: &Key, route: &Settings<'_>, to: Target<'_>) -> Vec<CaseConfig> {
+    /// What becomes of a subject that no longer passes, where that can be told and done.
+    fn leaves(&mut self, route: &Settings<'_>, kind: Option<&'static SinkKind>) -> Leaves {
+        let Some(node) = route.get("leaves").filter(|node| node.text() == Some("delete")) else { return Leaves::Keep };
+        let filtered = |settings: &Node| settings.get("when").is_some();
+        let cases = route.get("cases").map(Node::items).unwrap_or_default();
+        let all = || cases.iter().chain([route.node()]);
+        let word = |settings: &Node| settings.get("do").and_then(Node::text).and_then(Action::parse);
+        if !all().any(filtered) {
+            self.checker.fault(node, "`leaves: delete` is for a route with a `when`: every subject passes this one");
+        } else if !all().any(|settings| word(settings).is_some_and(Action::is_state)) {
+            self.checker.fault(
+                node,
+                "`leaves: delete` is for `update`, `upsert` and `sync`: what is made for every event stays",
+            );
+        } else if let Some(kind) = kind.filter(|kind| !kind.verbs.contains(&Verb::Delete)) {
+            let message = format!("`leaves: delete`: `{}` cannot delete", kind.name);
+            self.checker.fault(node, message);
+        }
+        Leaves::Delete
+    }
+
+    fn cases(&mut self, key: &Key, route: &Settings<'_>, to: Target<'_>, owner: &str) -> Vec<CaseConfig> {
+        let has_cases = route.get("cases").is_some();
+        let linked = |deeds| Linked { owner: owner.to_owned(), deeds, has_cases };
         let Some(list) = route.get("cases") else {
             if route.get("do").is_none() {
                 let message = format!("route `{}` needs `do`, or `cases` with a `do` each", key.name);
                 self.checker.faults.push(Fault::new(key.spot, message));
             }
             let case = self.case(route, route.spot("do"), to, false);
-            self.check_links(route, &[(route.spot("do"), case.as_ref().map(|case| case.action))]);
+            self.linked.push(linked(vec![deed(route, case.is_some())]));
             return case.into_iter().collect();
         };
-        for name in ["do", "map", "request"] {
+        for name in ["do", "map", "request", "without_link"] {
             if let Some((key, _)) = route.node().entries().iter().find(|(key, _)| key.name == name) {
                 let message = format!("`{name}` beside `cases`; expected it in each case");
                 self.checker.faults.push(Fault::new(key.spot, message));
             }
         }
         let mut cases = Vec::new();
-        let mut actions = Vec::new();
+        let mut deeds = Vec::new();
         let mut all_taken = false;
         for node in list.items().iter().filter(|node| matches!(node.value, NodeValue::Map(_))) {
             let settings = Settings::new(node, fields::CASE);
@@ -172,11 +221,10 @@ impl Loader<'_> {
             }
             all_taken |= settings.get("types").is_none() && settings.get("when").is_none();
             let case = self.case(&settings, settings.spot("do"), to, true);
-            let action = settings.text("do").and_then(Action::parse);
-            actions.push((settings.spot("do"), action));
+            deeds.push(deed(&settings, true));
             cases.extend(case);
         }
-        self.check_links(route, &actions);
+        self.linked.push(linked(deeds));
         cases
     }
 
@@ -184,20 +232,26 @@ impl Loader<'_> {
     fn case(&mut self, settings: &Settings<'_>, spot: Spot, to: Target<'_>, is_case: bool) -> Option<CaseConfig> {
         let types = if is_case { self.types(settings.get("types")) } else { None };
         let action = Action::parse(settings.text("do")?)?;
+        let without_link = without_link(settings);
+        if without_link == WithoutLink::Create && (action.creates() || action == Action::Delete) {
+            let message = format!("`without_link: create` is not for `do: {}`", action.name());
+            self.checker.faults.push(Fault::new(settings.spot("without_link"), message));
+        }
+        let verbs = to.verbs(action, without_link);
         if let Some(kind) = to.kind {
-            self.check_verbs(kind, action, spot);
+            self.check_verbs(kind, action, without_link, spot);
         }
         self.check_fields(to, settings.get("map"));
-        if settings.get("map").is_none() && action.verbs().into_iter().any(Verb::needs_map) {
+        if settings.get("map").is_none() && verbs.iter().any(|verb| verb.needs_map()) {
             let message = format!("`do: {}` needs a `map`: the record's fields", action.name());
             self.checker.faults.push(Fault::new(spot, message));
         }
-        let request = self.request(settings, action, spot, to);
+        let request = self.request(settings, (action, &verbs), spot, to);
         let empty = Node { spot, value: NodeValue::Map(Vec::new()) };
-        let when = if is_case { self.when(settings.get("when"), to.tables) } else { None };
+        let when = if is_case { self.when(settings.get("when"), to.known) } else { None };
         let map = Mapping::compile(settings.get("map").unwrap_or(&empty)).ok()?;
-        self.mapped(&map, to.tables, to.lookups);
-        Some(CaseConfig { types, when, action, map, request })
+        self.mapped(&map, to.known, to.lookups);
+        Some(CaseConfig { types, when, action, without_link, map, request })
     }
 
     /// What the sink says of the names in a map.
@@ -210,9 +264,13 @@ impl Loader<'_> {
         }
     }
 
-    fn check_verbs(&mut self, kind: &'static SinkKind, action: Action, spot: Spot) {
+    fn check_verbs(&mut self, kind: &'static SinkKind, action: Action, without_link: WithoutLink, spot: Spot) {
+        let mut verbs = action.verbs();
+        if without_link == WithoutLink::Create && !action.creates() {
+            verbs.insert(0, Verb::Create);
+        }
         let lacking: Vec<&str> =
-            action.verbs().iter().filter(|verb| !kind.verbs.contains(verb)).map(|verb| verb.name()).collect();
+            verbs.iter().filter(|verb| !kind.verbs.contains(verb)).map(|verb| verb.name()).collect();
         if lacking.is_empty() {
             return;
         }
@@ -221,27 +279,10 @@ impl Loader<'_> {
         self.checker.faults.push(Fault::new(spot, message));
     }
 
-    /// Changing, deleting or answering needs a record that this route created.
-    fn check_links(&mut self, route: &Settings<'_>, actions: &[(Spot, Option<Action>)]) {
-        // An action that is itself a fault may have been meant to create.
-        if actions.iter().any(|(_, action)| action.is_none_or(Action::creates)) {
-            return;
-        }
-        let place =
-            if route.get("cases").is_some() { "no case of this route creates" } else { "this route never creates" };
-        for (spot, action) in actions {
-            let word = action.map(Action::name).unwrap_or_default();
-            let message = format!(
-                "`do: {word}` is for a record that {place}; expected `upsert`, `sync`, or a case with `create`"
-            );
-            self.checker.faults.push(Fault::new(*spot, message));
-        }
-    }
-
     fn request(
         &mut self,
         settings: &Settings<'_>,
-        action: Action,
+        (action, verbs): (Action, &[Verb]),
         spot: Spot,
         to: Target<'_>,
     ) -> BTreeMap<&'static str, RequestConfig> {
@@ -265,21 +306,30 @@ impl Loader<'_> {
             return calls;
         }
         let by_verb = node.entries().iter().any(|(key, _)| fields::CALLS.iter().any(|field| field.name == key.name));
-        for verb in action.verbs() {
+        for verb in verbs {
             let call = if by_verb { node.get(verb.name()) } else { Some(node) };
             match call.and_then(|call| self.call(call, to)) {
                 Some(call) => {
                     calls.insert(verb.name(), call);
                 }
                 None if by_verb && call.is_none() => {
-                    let message = format!("`request` lacks `{}`, which `do: {}` makes", verb.name(), action.name());
+                    let message = match verb {
+                        Verb::Delete if !action.verbs().contains(verb) => {
+                            "`request` lacks `delete`, which `leaves: delete` makes".to_owned()
+                        }
+                        _ => format!("`request` lacks `{}`, which `do: {}` makes", verb.name(), action.name()),
+                    };
                     self.checker.fault(node, message);
                 }
                 None => {}
             }
         }
-        if !by_verb && action == Action::Sync {
-            self.checker.fault(node, "`do: sync` needs a `request` for each of `create`, `update` and `delete`");
+        if !by_verb && verbs.len() > 1 && verbs.contains(&Verb::Delete) {
+            let names: Vec<String> = verbs.iter().map(|verb| format!("`{}`", verb.name())).collect();
+            let (last, first) = names.split_last().map_or(("", &[][..]), |(last, first)| (last.as_str(), first));
+            let what = if action.verbs().contains(&Verb::Delete) { "do: sync" } else { "leaves: delete" };
+            let message = format!("`{what}` needs a `request` for each of {} and {last}", first.join(", "));
+            self.checker.fault(node, message);
         }
         calls
     }
@@ -290,7 +340,10 @@ impl Loader<'_> {
         let node = call.get("path")?;
         match Template::compile_path(node.text()?) {
             Ok(path) => {
-                self.names(node, path.check_names(NAMES), &path.tables(), to.tables);
+                self.names(node, path.check_names(NAMES), &path.tables(), to.known);
+                for other in path.others() {
+                    self.other(other.name.as_deref(), template_spot(node.spot, other.at), to.known);
+                }
                 for (name, at) in path.lookups() {
                     self.looked_up(&name, template_spot(node.spot, at), to.lookups);
                 }
@@ -304,27 +357,30 @@ impl Loader<'_> {
     }
 
     /// A `when`; the check has told before if it does not compile.
-    fn when(&mut self, node: Option<&Node>, tables: &[String]) -> Option<Expression> {
+    fn when(&mut self, node: Option<&Node>, known: &Known) -> Option<Expression> {
         let node = node?;
         let when = Expression::compile(node.text()?).ok()?;
-        self.names(node, when.check_names(OF_EVENT), when.tables(), tables);
+        self.names(node, when.check_names(OF_EVENT), when.tables(), known);
         Some(when)
     }
 
     /// What is wrong with the names that a template or an expression uses.
-    fn names(&mut self, node: &Node, names: Result<(), CompileError>, used: &[(String, usize)], tables: &[String]) {
+    fn names(&mut self, node: &Node, names: Result<(), CompileError>, used: &[(String, usize)], known: &Known) {
         if let Err(error) = names {
             self.checker.inside(node, &error);
         }
         for (name, at) in used {
-            self.table(name, template_spot(node.spot, *at), tables);
+            self.table(name, template_spot(node.spot, *at), known);
         }
     }
 
-    /// What is wrong with the tables and lookups that a mapping names.
-    pub(super) fn mapped(&mut self, map: &Mapping, tables: &[String], lookups: &[String]) {
+    /// What is wrong with the tables, links and lookups that a mapping names.
+    pub(super) fn mapped(&mut self, map: &Mapping, known: &Known, lookups: &[String]) {
         for (name, spot) in map.tables() {
-            self.table(name, *spot, tables);
+            self.table(name, *spot, known);
+        }
+        for (name, spot) in map.others() {
+            self.other(name.as_deref(), *spot, known);
         }
         for (name, spot) in map.lookups() {
             self.looked_up(name, *spot, lookups);
@@ -357,13 +413,13 @@ impl Loader<'_> {
             self.checker.fault(node, message);
         }
         let map = Mapping::compile(node).ok()?;
-        self.mapped(&map, to.tables, to.lookups);
+        self.mapped(&map, to.known, to.lookups);
         Some(map)
     }
 
-    fn table(&mut self, name: &str, spot: Spot, tables: &[String]) {
-        if !tables.iter().any(|known| known == name) {
-            let hint = did_you_mean(name, tables.iter().map(String::as_str));
+    fn table(&mut self, name: &str, spot: Spot, known: &Known) {
+        if !known.tables.iter().any(|known| known == name) {
+            let hint = did_you_mean(name, known.tables.iter().map(String::as_str));
             // One call for several verbs is looked at for each.
             let fault = Fault::new(spot, format!("there is no table `{name}`{hint}"));
             if !self.checker.inside.contains(&fault) {
@@ -409,4 +465,32 @@ impl Loader<'_> {
             give_up_after: retry.duration("give_up_after").unwrap_or(unset.give_up_after),
         }
     }
+}
+
+fn without_link(settings: &Settings<'_>) -> WithoutLink {
+    if settings.text("without_link") == Some("create") { WithoutLink::Create } else { WithoutLink::Skip }
+}
+
+/// What a case does with linked records; `sound` is false where it is itself a fault.
+fn deed(settings: &Settings<'_>, sound: bool) -> Deed {
+    Deed {
+        spot: settings.spot("do"),
+        action: settings.text("do").and_then(Action::parse).filter(|_| sound),
+        without_link: without_link(settings),
+    }
+}
+
+/// The links of other routes that the templates of these cases name, each once.
+fn reads(cases: &[CaseConfig], known: &Known) -> Vec<OtherLink> {
+    let mut found: Vec<OtherLink> = Vec::new();
+    for case in cases {
+        let in_map = case.map.others().iter().filter_map(|(name, _)| name.clone());
+        let in_paths = case.request.values().flat_map(|call| call.path.others()).filter_map(|other| other.name);
+        for name in in_map.chain(in_paths) {
+            if let Some(owner) = known.owners.get(&name).filter(|_| !found.iter().any(|other| other.name == name)) {
+                found.push(OtherLink { owner: owner.clone(), name });
+            }
+        }
+    }
+    found
 }

@@ -74,7 +74,8 @@ impl Attempt {
     async fn charge(&self, gate: &Gate) -> Early<Charge> {
         let charge = gate.charge(self.services.clock.now());
         match self.insist("charge", || self.services.store.charge(charge.clone())).await? {
-            Begun::Go => Ok(charge),
+            // Nothing is busy for a call that belongs to no delivery.
+            Begun::Go | Begun::Busy => Ok(charge),
             Begun::UsedUp { used } => self.used_up(gate, used).await,
         }
     }
@@ -93,7 +94,7 @@ impl Attempt {
                 if account {
                     self.pause_account(asking.gate, after, &why).await;
                 }
-                self.retry_later(standing, Later { call, after, why, doubt, refund: None }).await?;
+                return Err(self.retry_later(standing, Later { call, after, why, doubt, refund: None }).await?);
             }
             Outcome::Suspend { what, why, until } => {
                 let scope = match what {
@@ -108,7 +109,7 @@ impl Attempt {
             }
             Outcome::Delivered { .. } => {
                 let why = "the answer does not say".to_owned();
-                self.retry_later(standing, Later { call, after: None, why, doubt, refund: None }).await?;
+                return Err(self.retry_later(standing, Later { call, after: None, why, doubt, refund: None }).await?);
             }
         }
         Err(Flow::Done)

@@ -51,7 +51,7 @@ impl Attempt {
             [id] => {
                 let link = self.applied(verb, Some(id.clone()), standing);
                 self.end(standing, "delivered", id.clone(), Some(link)).await?;
-                Err(Flow::Done)
+                Err(Flow::Applied)
             }
             several => {
                 let why = format!("{unknown}: {} records could be its own: {}", several.len(), several.join(", "));

@@ -57,6 +57,7 @@ impl Attempt {
             version: None,
             received: self.event().received,
             state: LinkState::Linked,
+            content: None,
         };
         let entry = waiting(self.job.message.attempt, now, first_retry(standing, now));
         let mut settlement = self.settlement(entry.clone());

@@ -1,9 +1,9 @@
 //! What follows from an outcome: the commits after the call, and the ack.
 
 use super::{
-    Arc, Attempt, BEHIND_DOUBT, Call, Charge, DeadClass, DeadLetter, Doubt, Duration, Early, Entry, Flow, Gate,
-    LedgerEntry, Link, LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration,
-    Standing, Step, Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
+    Arc, Attempt, Call, Charge, DeadClass, DeadLetter, Doubt, Duration, Early, Entry, Flow, Gate, LedgerEntry, Link,
+    LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, StoreError,
+    Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
 };
 use crate::deliver::halts::next_probe;
 
@@ -22,12 +22,13 @@ pub(super) struct Later<'a> {
 }
 
 impl Attempt {
-    pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<()> {
+    pub(super) async fn conclude(&self, verb: Verb, call: &Call, standing: &Standing, made: Made) -> Early<Flow> {
         match self.judged(made.outcome) {
             Outcome::Delivered { remote_id } => {
                 let link = self.applied(verb, remote_id.or_else(|| call.remote_id.clone()), standing);
                 let detail = link.remote_id.clone().unwrap_or_default();
-                self.end(standing, "delivered", detail, Some(link)).await
+                self.end(standing, "delivered", detail, Some(link)).await?;
+                Ok(Flow::Applied)
             }
             Outcome::Retry { after, account, why } => {
                 if account {
@@ -39,7 +40,8 @@ impl Attempt {
                 self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund }).await
             }
             Outcome::Reject { why } | Outcome::Refused { why } => {
-                self.give_up(standing, DeadClass::Payload, why, Some(call)).await
+                self.give_up(standing, DeadClass::Payload, why, Some(call)).await?;
+                Ok(Flow::Done)
             }
             Outcome::Suspend { what, why, until } => {
                 let name = match what {
@@ -52,7 +54,10 @@ impl Attempt {
             Outcome::Unknown { why } => {
                 let doubt = Some(Doubt { verb, since: made.since });
                 let after = match self.plan.on_doubt(verb) {
-                    OnDoubt::Hold => return self.hold(verb, Some(call), standing, why).await,
+                    OnDoubt::Hold => {
+                        self.hold(verb, Some(call), standing, why).await?;
+                        return Ok(Flow::Done);
+                    }
                     OnDoubt::Find => Some(super::doubt::SETTLES),
                     OnDoubt::Retry => None,
                 };
@@ -80,17 +85,18 @@ impl Attempt {
         Err(Flow::Halted)
     }
 
-    pub(super) async fn retry_later(&self, standing: &Standing, later: Later<'_>) -> Early<()> {
+    pub(super) async fn retry_later(&self, standing: &Standing, later: Later<'_>) -> Early<Flow> {
         let Later { call, after, why, doubt, refund } = later;
         let now = self.services.clock.now();
         let retry = &self.plan.route().retry;
         let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
-            return match doubt.filter(|doubt| self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
-                Some(doubt) => self.hold(doubt.verb, call, standing, why).await,
-                None => self.give_up(standing, DeadClass::Exhausted, why, call).await,
-            };
+            match doubt.filter(|doubt| self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
+                Some(doubt) => self.hold(doubt.verb, call, standing, why).await?,
+                None => self.give_up(standing, DeadClass::Exhausted, why, call).await?,
+            }
+            return Ok(Flow::Done);
         }
         let attempt = self.job.message.attempt;
         let due = add(now, schedule::delay(retry, attempt, after));
@@ -103,33 +109,8 @@ impl Attempt {
         .await?;
         self.insist("attempt", || self.services.store.advance(self.key(), attempt.saturating_add(1))).await?;
         self.journal(Step::Waiting { attempt: attempt.saturating_add(1), until: due, why });
-        self.ack().await
-    }
-
-    /// Lets an earlier delivery of the same subject end first.
-    pub(super) async fn wait_behind(&self, standing: &Standing, other: &str, progress: &Progress) -> Early<()> {
-        let now = self.services.clock.now();
-        let soon = add(now, Duration::from_secs(1));
-        let due = match progress {
-            Progress::Waiting { due } => (*due).max(soon),
-            Progress::Open { .. } | Progress::Held { .. } => add(now, BEHIND_DOUBT),
-            Progress::Done { .. } => return Ok(()),
-        };
-        let attempt = self.job.message.attempt;
-        self.settle(self.settlement(waiting(attempt, due, first_retry(standing, now)))).await?;
-        self.matched(standing);
-        if standing.entry.is_none() {
-            let why = format!("{other} of the same subject comes first");
-            self.journal(Step::Waiting { attempt, until: due, why });
-        }
-        self.wait_until(due).await
-    }
-
-    /// Puts the same attempt in wait.
-    pub(super) async fn wait_until(&self, due: Timestamp) -> Early<()> {
-        let attempt = self.job.message.attempt;
-        self.insist("wait", || self.services.broker.wait(self.queue(), &self.job.message, attempt, due)).await?;
-        self.ack_and_leave().await
+        self.ack().await?;
+        Ok(Flow::Later(due))
     }
 
     /// Keeps a delivery for a person, because nobody knows whether it took effect.
@@ -144,6 +125,7 @@ impl Attempt {
             version: before.and_then(|l| l.version),
             received: before.map_or(self.event().received, |l| l.received),
             state: LinkState::InDoubt,
+            content: None,
         };
         let entry = LedgerEntry {
             attempt: self.job.message.attempt,
@@ -226,6 +208,13 @@ impl Attempt {
             version: newer.map_or_else(|| event.version.or(before.and_then(|l| l.version)), |link| link.version),
             received: newer.map_or(event.received, |link| link.received),
             state: if verb == Verb::Delete { LinkState::Deleted } else { LinkState::Linked },
+            // What an action leaves in the record is not known; nor what an older event's record holds.
+            content: match verb {
+                Verb::Create | Verb::Update if self.job.action.is_state() && newer.is_none() => {
+                    self.content.get().copied()
+                }
+                _ => None,
+            },
         }
     }
 
@@ -251,6 +240,7 @@ impl Attempt {
             new_link: None,
             refund: None,
             dead: None,
+            begun: self.begun.get().is_some(),
         }
     }
 
@@ -289,7 +279,18 @@ impl Attempt {
     // === Commits ===
 
     pub(super) async fn settle(&self, settlement: Settlement) -> Early<()> {
-        self.insist("outcome", || self.services.store.settle(settlement.clone())).await
+        let settle = || async {
+            match self.services.store.settle(settlement.clone()).await {
+                Err(StoreError::Fenced(_)) => Ok(false),
+                other => other.map(|()| true),
+            }
+        };
+        if self.insist("outcome", settle).await? {
+            return Ok(());
+        }
+        // What it came to is the other's to find out: the message stays, and is looked at again.
+        tracing::warn!("another process has taken this delivery up meanwhile");
+        Err(Flow::Halted)
     }
 
     pub(super) async fn ack_and_leave<T>(&self) -> Early<T> {
@@ -297,11 +298,11 @@ impl Attempt {
         Err(Flow::Done)
     }
 
-    async fn ack(&self) -> Early<()> {
+    pub(super) async fn ack(&self) -> Early<()> {
         self.insist("ack", || self.services.broker.ack(self.queue(), &self.job.message)).await
     }
 
-    fn queue(&self) -> &str {
+    pub(super) fn queue(&self) -> &str {
         &self.plan.route().name
     }
 

@@ -55,7 +55,7 @@ impl Attempt {
         let started = tokio::time::Instant::now();
         let companions = party.invite().await;
         let calls: Vec<&Call> = std::iter::once(call).chain(companions.iter().map(|(call, _)| &**call)).collect();
-        let all = self.send_all(&calls, party.permit).await;
+        let all = self.kept(self.send_all(&calls, party.permit)).await;
         self.admission_ends(all.iter().map(|sent| went(&sent.outcome)).fold(None, better));
         let mut results = all.into_iter();
         let own = results.next().unwrap_or_else(lost);
@@ -75,7 +75,7 @@ impl Attempt {
         let started = tokio::time::Instant::now();
         let (result, comes) = tokio::sync::oneshot::channel();
         let sent = match invitation.ready.send(result) {
-            Ok(()) => comes.await.unwrap_or_else(|_| if call.idempotent { again() } else { lost() }),
+            Ok(()) => self.kept(comes).await.unwrap_or_else(|_| if call.idempotent { again() } else { lost() }),
             // It went without this one.
             Err(_) => again(),
         };
@@ -145,7 +145,8 @@ impl Attempt {
         let charge = (!paid).then(|| gate.charge(now));
         if let Some(charge) = &charge {
             match self.insist("charge", || self.services.store.charge(charge.clone())).await {
-                Ok(Begun::Go) => {}
+                // Nothing is busy for a call that belongs to no delivery.
+                Ok(Begun::Go | Begun::Busy) => {}
                 Ok(Begun::UsedUp { used }) => {
                     let why = format!("the month's calls are used up ({used} made)");
                     let until = Some(gate.month_turns(now));

@@ -39,11 +39,21 @@ impl Database {
     /// [`StoreError::Held`], [`StoreError::Newer`], or [`StoreError::Failed`] where the file is no database or cannot
     /// be written.
     pub fn open(path: &Path, migrations: Migrations) -> Result<Self> {
+        Self::open_and(path, migrations, "")
+    }
+
+    /// As [`Database::open`], and runs `start` before anything else is done: what the last process to hold the file left
+    /// behind is nobody's now.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_and(path: &Path, migrations: Migrations, start: &str) -> Result<Self> {
         let fail = |why: String| StoreError::Failed { doing: "opening", why: format!("{}: {why}", path.display()) };
         schema::create(path)?;
         let lock = Lock::take(path)?;
         let db = connect(path, Role::Writer).map_err(|e| fail(e.to_string()))?;
         schema::migrate(&db, path, migrations)?;
+        db.execute_batch(start).map_err(|e| fail(e.to_string()))?;
         let (sender, receiver) = mpsc::channel(QUEUED);
         let file = path.to_owned();
         let commits = Arc::<AtomicU64>::default();

@@ -121,6 +121,7 @@ pub fn mark_delivered(db: &Connection, id: i64, remote_id: Option<&str>) -> rusq
         version: event.version,
         received: event.received,
         state: if verb == "delete" { LinkState::Deleted } else { LinkState::Linked },
+        content: None,
     };
     deliveries::write_link(db, &key, &link)?;
     deliveries::end_held(db, found.route, &found.key, "delivered")?;

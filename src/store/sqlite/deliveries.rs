@@ -1,15 +1,12 @@
 //! The ledger, the links, and the quota as far as an attempt charges it.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{self, from_word, micros, owner, owner_or_new, word};
-use super::dead;
+use super::{dead, intents};
 use crate::event::{Received, Version};
-use crate::store::{
-    Ahead, Begun, Charge, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, Progress, Question, Settlement,
-    Standing,
-};
+use crate::store::{Charge, DeliveryKey, Doubt, LedgerEntry, Link, LinkKey, Progress, Question, Settlement, Standing};
 
 /// The ledger's key of a delivery within its route.
 pub fn delivery_key(delivery: &DeliveryKey) -> [u8; 16] {
@@ -22,7 +19,7 @@ const DONE: i64 = 3;
 const OPEN: i64 = 1;
 
 /// All that is known before an attempt.
-pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standing> {
+pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timestamp) -> rusqlite::Result<Standing> {
     let route = owner(db, &question.delivery.route)?;
     let entry = match route {
         Some(route) => live_entry(db, route, &delivery_key(&question.delivery), question.now)?,
@@ -32,18 +29,17 @@ pub fn standing(db: &Connection, question: &Question) -> rusqlite::Result<Standi
         (Some(route), Some(body)) => repeated(db, route, body, &question.delivery, question.now)?,
         _ => None,
     };
-    let question = match route {
-        Some(route) => {
-            let received = receipt(db, route, &delivery_key(&question.delivery), question.received)?;
-            &Question { received, ..question.clone() }
-        }
-        None => question,
+    let own = link(db, &question.link)?;
+    let others = question.others.iter().map(|key| link(db, key)).collect::<rusqlite::Result<_>>()?;
+    let place = intents::Place {
+        delivery: &question.delivery,
+        link: &question.link,
+        received: question.received,
+        instead_of: &question.instead_of,
     };
-    let (link, ahead) = match owner(db, &question.link.owner)? {
-        Some(of) => (link(db, of, &question.link.key)?, ahead(db, of, route, question)?),
-        None => (None, None),
-    };
-    Ok(Standing { entry, repeats, link, ahead })
+    let ahead = intents::ahead(db, &place)?;
+    let busy = intents::taken(db, &question.delivery, holder, now)?;
+    Ok(Standing { entry, repeats, link: own, others, ahead, busy })
 }
 
 /// The ledger's line of a delivery.
@@ -62,7 +58,7 @@ fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> ru
 
 /// The receipt that a delivery counts by. The same event received again stands in the place of the first, or it would
 /// wait behind those that wait behind itself.
-fn receipt(db: &Connection, route: i64, key: &[u8; 16], received: Received) -> rusqlite::Result<Received> {
+pub(super) fn receipt(db: &Connection, route: i64, key: &[u8; 16], received: Received) -> rusqlite::Result<Received> {
     let sql = "SELECT clock, process FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
     let first = db.prepare_cached(sql)?.query_row(params![route, key], codec::received).optional()?;
     Ok(first.map_or(received, |first| first.min(received)))
@@ -87,7 +83,7 @@ fn read_doubt(row: &Row<'_>) -> rusqlite::Result<Option<Doubt>> {
     Ok(Some(Doubt { verb: from_word(row.get("verb")?)?, since }))
 }
 
-fn read_progress(row: &Row<'_>) -> rusqlite::Result<Progress> {
+pub(super) fn read_progress(row: &Row<'_>) -> rusqlite::Result<Progress> {
     Ok(match row.get("state")? {
         0 => Progress::Waiting { due: codec::time(row, "due")? },
         OPEN => Progress::Open { verb: from_word(row.get("verb")?)? },
@@ -118,63 +114,21 @@ fn alias(db: &Connection, route: i64, body: &[u8; 16], now: Timestamp) -> rusqli
     db.prepare_cached(sql)?.query_row(params![route, body, micros(now)], |row| row.get(0)).optional()
 }
 
-fn link(db: &Connection, of: i64, key: &str) -> rusqlite::Result<Option<Link>> {
-    let sql = "SELECT remote_id, version, clock, process, state FROM link WHERE owner = ?1 AND key = ?2";
+fn link(db: &Connection, key: &LinkKey) -> rusqlite::Result<Option<Link>> {
+    let Some(of) = owner(db, &key.owner)? else { return Ok(None) };
+    let sql = "SELECT remote_id, version, clock, process, state, content FROM link WHERE owner = ?1 AND key = ?2";
     db.prepare_cached(sql)?
-        .query_row(params![of, key], |row| {
+        .query_row(params![of, key.key], |row| {
             let version = row.get::<_, Option<String>>("version")?;
             Ok(Link {
                 remote_id: row.get("remote_id")?,
                 version: version.map(|text| Version::parse(&text)).transpose().map_err(codec::unreadable)?,
                 received: codec::received(row)?,
                 state: from_word(row.get("state")?)?,
+                content: row.get("content")?,
             })
         })
         .optional()
-}
-
-fn ahead(db: &Connection, of: i64, route: Option<i64>, question: &Question) -> rusqlite::Result<Option<Ahead>> {
-    let sql = "SELECT event, state, due, verb, ending FROM ledger
-               WHERE link_owner = :owner AND link_key = :link AND state < 3
-                 AND (clock, process) < (:clock, :process) AND NOT (route IS :route AND key = :key)
-               ORDER BY clock, process LIMIT 1";
-    let asked = named_params! {
-        ":owner": of,
-        ":link": question.link.key,
-        ":clock": question.received.clock.cast_signed(),
-        ":process": question.received.process,
-        ":route": route,
-        ":key": delivery_key(&question.delivery),
-    };
-    db.prepare_cached(sql)?
-        .query_row(asked, |row| Ok(Ahead { event: row.get("event")?, progress: read_progress(row)? }))
-        .optional()
-}
-
-/// Writes an intent and charges its call, or neither.
-pub fn begin(db: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Result<Begun> {
-    if let Some(used) = intent.charge.as_ref().map(|charge| used_up(db, charge)).transpose()?.flatten() {
-        return Ok(Begun::UsedUp { used });
-    }
-    if let Some(charge) = &intent.charge {
-        add_calls(db, charge, 1)?;
-    }
-    let route = owner_or_new(db, &intent.delivery.route)?;
-    let key = delivery_key(&intent.delivery);
-    let line = Line {
-        route,
-        key,
-        delivery: &intent.delivery,
-        body_key: intent.body_key.as_deref(),
-        link: &intent.link,
-        received: receipt(db, route, &key, intent.received)?,
-        expires: intent.expires,
-    };
-    let open = Progress::Open { verb: intent.verb };
-    let doubt = Some(Doubt { verb: intent.verb, since: intent.since });
-    line.write(db, &LedgerEntry { attempt: intent.attempt, progress: open, first_retry: intent.first_retry, doubt })?;
-    line.write_alias(db, now)?;
-    Ok(Begun::Go)
 }
 
 pub(super) fn used_up(db: &Connection, charge: &Charge) -> rusqlite::Result<Option<u64>> {
@@ -196,8 +150,12 @@ pub(super) fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlit
     db.prepare_cached(sql)?.execute(params![charge.account, charge.month, calls]).map(drop)
 }
 
-/// Writes how a delivery goes on, with link, refund and dead letter.
-pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
+/// Writes how a delivery goes on, with link, refund and dead letter. False, and nothing written, if another process has
+/// it.
+pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<bool> {
+    if !intents::may_settle(db, settlement, holder, now)? {
+        return Ok(false);
+    }
     let route = owner_or_new(db, &settlement.delivery.route)?;
     let key = delivery_key(&settlement.delivery);
     if let Some(charge) = &settlement.refund
@@ -214,6 +172,8 @@ pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusql
         link: &settlement.link,
         received: receipt(db, route, &key, settlement.received)?,
         expires: settlement.expires,
+        holder,
+        until: None,
     };
     line.write(db, &settlement.entry)?;
     line.write_alias(db, now)?;
@@ -224,31 +184,33 @@ pub fn settle(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusql
     if let Some(letter) = &settlement.dead {
         dead::write(db, route, &key, letter)?;
     }
-    Ok(())
-}
-
-/// Writes the first line of a delivery; false if it has one.
-pub fn enlist(db: &Connection, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<bool> {
-    if entry(db, &settlement.delivery, now)?.is_some() {
-        return Ok(false);
-    }
-    settle(db, settlement, now)?;
     Ok(true)
 }
 
+/// Writes the first line of a delivery; false if it has one.
+pub fn enlist(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<bool> {
+    if entry(db, &settlement.delivery, now)?.is_some() {
+        return Ok(false);
+    }
+    settle(db, settlement, holder, now)
+}
+
 /// What the ledger needs to know of a delivery besides how far it is.
-struct Line<'a> {
-    route: i64,
-    key: [u8; 16],
-    delivery: &'a DeliveryKey,
-    body_key: Option<&'a str>,
-    link: &'a LinkKey,
-    received: Received,
-    expires: Timestamp,
+pub(super) struct Line<'a> {
+    pub route: i64,
+    pub key: [u8; 16],
+    pub delivery: &'a DeliveryKey,
+    pub body_key: Option<&'a str>,
+    pub link: &'a LinkKey,
+    pub received: Received,
+    pub expires: Timestamp,
+    pub holder: &'a str,
+    /// When an intent is no longer the holder's alone.
+    pub until: Option<Timestamp>,
 }
 
 impl Line<'_> {
-    fn write(&self, db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> {
+    pub fn write(&self, db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> {
         if let Progress::Done { ending } = &entry.progress {
             return self.write_done(db, entry, ending);
         }
@@ -262,8 +224,8 @@ impl Line<'_> {
         };
         let link_owner = owner_or_new(db, &self.link.owner)?;
         let sql = "INSERT OR REPLACE INTO ledger (route, key, state, attempt, first_retry, expires, event, due, verb,
-                       link_owner, link_key, clock, process, generation, since)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                       link_owner, link_key, clock, process, generation, since, holder, until)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
         db.prepare_cached(sql)?.execute(params![
             self.route,
             self.key,
@@ -280,6 +242,8 @@ impl Line<'_> {
             self.received.process,
             self.delivery.generation,
             entry.doubt.map(|doubt| micros(doubt.since)),
+            self.holder,
+            self.until.map(micros),
         ])?;
         Ok(())
     }
@@ -295,7 +259,7 @@ impl Line<'_> {
 
     /// Remembers whose body it is. The first one keeps it: if a repetition took it over, a retry of the first would
     /// look like a repetition itself, and neither would be delivered.
-    fn write_alias(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    pub fn write_alias(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let Some(body) = self.body_key else { return Ok(()) };
         let body = body_hash(body, self.delivery);
         if alias(db, self.route, &body, now)?.is_some_and(|event| event != self.delivery.event) {
@@ -310,8 +274,8 @@ impl Line<'_> {
 
 /// Writes a link.
 pub fn write_link(db: &Connection, key: &LinkKey, link: &Link) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO link (owner, key, remote_id, version, clock, process, state)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT OR REPLACE INTO link (owner, key, remote_id, version, clock, process, state, content)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     db.prepare_cached(sql)?.execute(params![
         owner_or_new(db, &key.owner)?,
         key.key,
@@ -320,23 +284,24 @@ pub fn write_link(db: &Connection, key: &LinkKey, link: &Link) -> rusqlite::Resu
         link.received.clock.cast_signed(),
         link.received.process,
         word(link.state)?,
+        link.content,
     ])?;
     Ok(())
 }
 
 /// The link of an unfinished delivery with its key, and what its call was to do.
 pub fn held_link(db: &Connection, route: i64, key: &[u8]) -> rusqlite::Result<Option<(LinkKey, String, Option<Link>)>> {
-    let sql = "SELECT owner.name, link_key, verb, link_owner FROM ledger JOIN owner ON owner.id = link_owner
+    let sql = "SELECT owner.name, link_key, verb FROM ledger JOIN owner ON owner.id = link_owner
                WHERE route = ?1 AND key = ?2 AND state = 2";
     let found = db
         .prepare_cached(sql)?
         .query_row(params![route, key], |row| {
             let of = LinkKey { owner: row.get(0)?, key: row.get(1)? };
-            Ok((of, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
+            Ok((of, row.get::<_, String>(2)?))
         })
         .optional()?;
-    let Some((of, verb, number)) = found else { return Ok(None) };
-    let link = link(db, number, &of.key)?;
+    let Some((of, verb)) = found else { return Ok(None) };
+    let link = link(db, &of)?;
     Ok(Some((of, verb, link)))
 }
 
@@ -355,7 +320,7 @@ pub fn advance(db: &Connection, delivery: &DeliveryKey, attempt: u32) -> rusqlit
 /// Ends a held delivery, also one that was to be tried again and never came into its queue.
 pub fn end_held(db: &Connection, route: i64, key: &[u8], ending: &str) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET state = 3, ending = ?3, event = NULL, due = NULL, verb = NULL, link_owner = NULL,
-                   link_key = NULL, clock = NULL, process = NULL, since = NULL
+                   link_key = NULL, clock = NULL, process = NULL, since = NULL, holder = NULL, until = NULL
                WHERE route = ?1 AND key = ?2 AND state IN (0, 2)";
     db.prepare_cached(sql)?.execute(params![route, key, ending]).map(drop)
 }
@@ -371,7 +336,8 @@ pub fn reopen(db: &Connection, route: i64, key: &[u8], now: Timestamp) -> rusqli
 /// Ends an unfinished delivery that its route takes no more.
 pub fn leave(db: &Connection, delivery: &DeliveryKey) -> rusqlite::Result<()> {
     let sql = "UPDATE ledger SET state = 3, ending = 'skipped', event = NULL, due = NULL, verb = NULL,
-                   link_owner = NULL, link_key = NULL, clock = NULL, process = NULL, since = NULL
+                   link_owner = NULL, link_key = NULL, clock = NULL, process = NULL, since = NULL, holder = NULL,
+                   until = NULL
                WHERE key = ?2 AND route = (SELECT id FROM owner WHERE name = ?1) AND state < 2";
     db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery)]).map(drop)
 }
@@ -396,11 +362,14 @@ pub fn link_count(db: &Connection, of: &str) -> rusqlite::Result<u64> {
     db.prepare_cached(sql)?.query_row([of], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
-/// Forgets a route's links and ledger; how many links there were.
-pub fn forget_route(db: &Connection, name: &str) -> rusqlite::Result<u64> {
+/// Forgets a route's ledger, and its links unless others go by them; how many links there were.
+pub fn forget_route(db: &Connection, name: &str, links: bool) -> rusqlite::Result<u64> {
     let Some(id) = owner(db, name)? else { return Ok(0) };
     db.execute("DELETE FROM ledger WHERE route = ?1", [id])?;
     db.execute("DELETE FROM alias WHERE route = ?1", [id])?;
+    if !links {
+        return Ok(0);
+    }
     db.execute("DELETE FROM link WHERE owner = ?1", [id]).map(|links| links as u64)
 }
 

@@ -138,8 +138,8 @@ fn every_fault_is_told_with_its_place() {
     6:17: unexpected end of input, expected identifier or integer
     4:10: `$each` is missing: the list to go through, as `data.items`
     5:12: an expression is missing here
-    6:13: there is no `item` here; there are id, source, type, subject, time, version, data, headers, link, lookup
-    8:25: there is no `itme` here; there are id, source, type, subject, time, version, data, headers, link, lookup, item
+    6:13: there is no `item` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup
+    8:25: there is no `itme` here; there are id, source, type, subject, time, version, data, headers, link, links, lookup, item
     "#);
     assert_snapshot!(faults(&json!("text")), @"1:10: `map` is a mapping of fields, not text");
     assert_snapshot!(faults(&json!({ "$each": "data.x", "$map": {} })), @"1:3: `$each` makes a list, so it stands under a field, not at the top of `map`");

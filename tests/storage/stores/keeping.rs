@@ -303,8 +303,8 @@ pub async fn a_forgotten_route_knows_nothing(rig: Rig) {
     let mut settlement = rig.settlement(&case, super::done());
     settlement.new_link = Some(linked("r-1", case.event.received));
     rig.settle(settlement).await;
-    assert_eq!(rig.store.forget_route("route").await.expect("forgotten"), 1);
-    assert_eq!(rig.store.forget_route("unknown").await.expect("asked"), 0);
+    assert_eq!(rig.store.forget_route("route", true).await.expect("forgotten"), 1);
+    assert_eq!(rig.store.forget_route("unknown", true).await.expect("asked"), 0);
     let standing = rig.standing(&case).await;
     assert_eq!((standing.entry, standing.link), (None, None));
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use dari::clock::Clock;
 use dari::store::sqlite::{Calm, Database, MIGRATIONS, SqliteStore};
 
-use super::{Rig, deliveries, keeping};
+use super::{Rig, deliveries, intents, keeping};
 use crate::common::time;
 
 fn rig() -> Rig {
     let clock = Clock::manual(time("2026-11-10T00:00:00Z"));
     let db = Database::simulated(MIGRATIONS, Arc::new(Calm)).expect("opens");
-    Rig { store: Arc::new(SqliteStore::new(Arc::new(db), clock.clone())), clock, _keep: Box::new(()) }
+    let db = Arc::new(db);
+    let store = || Arc::new(SqliteStore::new(Arc::clone(&db), clock.clone()));
+    Rig { store: store(), other: store(), clock: clock.clone(), _keep: Box::new(()) }
 }
 
 #[tokio::test]
@@ -167,4 +169,44 @@ async fn p3_a_delivery_received_again_keeps_its_place_in_line() {
 #[tokio::test]
 async fn p6_the_letter_of_what_has_ended_goes_when_it_is_marked() {
     deliveries::p6_the_letter_of_what_has_ended_goes_when_it_is_marked(rig()).await;
+}
+
+#[tokio::test]
+async fn p3_two_deliveries_of_a_link_are_never_begun_at_once() {
+    intents::p3_two_deliveries_of_a_link_are_never_begun_at_once(rig()).await;
+}
+
+#[tokio::test]
+async fn p3_of_one_event_on_two_routes_one_goes_first() {
+    intents::p3_of_one_event_on_two_routes_one_goes_first(rig()).await;
+}
+
+#[tokio::test]
+async fn p3_what_stands_for_others_does_not_wait_for_those_that_wait() {
+    intents::p3_what_stands_for_others_does_not_wait_for_those_that_wait(rig()).await;
+}
+
+#[tokio::test]
+async fn p6_what_another_process_has_under_way_is_its_own_until_its_lease_ends() {
+    intents::p6_what_another_process_has_under_way_is_its_own_until_its_lease_ends(rig()).await;
+}
+
+#[tokio::test]
+async fn an_intent_is_kept_for_as_long_as_it_is_renewed() {
+    intents::an_intent_is_kept_for_as_long_as_it_is_renewed(rig()).await;
+}
+
+#[tokio::test]
+async fn p6_an_outcome_of_a_delivery_that_was_taken_over_counts_no_more() {
+    intents::p6_an_outcome_of_a_delivery_that_was_taken_over_counts_no_more(rig()).await;
+}
+
+#[tokio::test]
+async fn what_a_record_holds_is_known_until_the_next_call() {
+    intents::what_a_record_holds_is_known_until_the_next_call(rig()).await;
+}
+
+#[tokio::test]
+async fn links_of_others_are_read_along() {
+    intents::links_of_others_are_read_along(rig()).await;
 }
