@@ -61,14 +61,14 @@ pub struct Operator {
     pub settling: Settling,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
-    /// The gates of the accounts; empty where none run.
-    pub gates: HashMap<String, Arc<Gate>>,
-    /// The sinks; empty where none run.
-    pub sinks: BTreeMap<String, Arc<Destination>>,
     /// Who reads the past of a source that is polled; empty where none runs.
     pub pasts: HashMap<String, Arc<dyn Poller>>,
     /// Held while a replay takes a step: two at once would take the same one.
     pub replaying: tokio::sync::Mutex<()>,
+    /// The gates of the accounts; empty where none run.
+    pub gates: HashMap<String, Arc<Gate>>,
+    /// The sinks; empty where none run.
+    pub sinks: BTreeMap<String, Arc<Destination>>,
 }
 
 /// Why an operator's wish was not done.

@@ -16,7 +16,7 @@ use dari::deliver::breaker::Breaker;
 use dari::deliver::gate::{Gate, Shared};
 use dari::deliver::halts::Halts;
 use dari::deliver::refusals::Refusals;
-use dari::deliver::{Destination, Plan, Services, worker};
+use dari::deliver::{Destination, Plan, Services, probe, worker};
 use dari::event::Event;
 use dari::redact::Redactor;
 use dari::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused, Step};
@@ -212,16 +212,19 @@ impl Life {
             metrics: Arc::clone(&services.metrics),
             settling: dari::admin::Settling::new(true),
             pollers: std::collections::HashMap::new(),
-            pasts: std::collections::HashMap::new(),
             gates: std::collections::HashMap::new(),
             sinks: std::collections::BTreeMap::new(),
+            pasts: std::collections::HashMap::new(),
             replaying: tokio::sync::Mutex::default(),
         });
         let (stop, mut workers) = (CancellationToken::new(), JoinSet::new());
         // A file is one process's alone; of several each has a name of its own.
         let owner = if world.knobs.replicas == 1 { "file".to_owned() } else { process.name.clone() };
         let shared = Shared { store: Arc::clone(&services.store), clock: world.clock.clone(), owner };
-        for plan in plans(ground, &process, &shared) {
+        let plans = plans(ground, &process, &shared);
+        let sinks = plans.iter().map(|plan| Arc::clone(&plan.to)).collect();
+        workers.spawn(probe::run(sinks, Arc::clone(&services), stop.clone()));
+        for plan in plans {
             workers.spawn(worker::run(plan, Arc::clone(&services), stop.clone()));
         }
         let (halts, until) = (Arc::clone(&services.halts), stop.clone());
@@ -268,8 +271,8 @@ fn plans(ground: &Ground, process: &Arc<Process>, shared: &Shared) -> Vec<Arc<Pl
             sink: Arc::new(model),
             gate,
             breaker: Breaker::default(),
-            refusals: Refusals::default(),
             batcher,
+            refusals: Refusals::default(),
         };
         let config = Arc::clone(&ground.config);
         Arc::new(Plan { index, to: Arc::new(to), config, lookups: Vec::new(), mapping_errors: AtomicU32::new(0) })
