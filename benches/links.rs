@@ -55,6 +55,7 @@ static INSTANT: Manifest = Manifest {
 
 struct AtOnce;
 
+#[expect(clippy::unnecessary_wraps, reason = "a sink kind's signature")]
 fn build(_: &Build<'_>) -> Built<Box<dyn Sink>> {
     Ok(Box::new(AtOnce))
 }
@@ -141,6 +142,9 @@ fn best(round: impl Fn() -> f64) -> f64 {
     (0..ROUNDS).map(|_| round()).max_by(f64::total_cmp).unwrap()
 }
 
+/// Links written in one statement.
+const AT_ONCE: u64 = 500_000;
+
 /// Writes links of even numbers as they would be written one by one.
 fn fill(dir: &Path, count: u64) {
     let db = rusqlite::Connection::open(dir.join("dari.db")).unwrap();
@@ -149,7 +153,6 @@ fn fill(dir: &Path, count: u64) {
                WITH RECURSIVE numbers (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?2)
                SELECT (SELECT id FROM owner WHERE name = 'state'), printf('in/subject-%016d', 2 * n), 'record-' || n, '1',
                    1, 1, 'linked' FROM numbers";
-    const AT_ONCE: u64 = 500_000;
     for from in (0..count).step_by(usize::try_from(AT_ONCE).unwrap()) {
         db.execute(sql, [from, count.min(from + AT_ONCE)].map(u64::cast_signed)).unwrap();
     }

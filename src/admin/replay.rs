@@ -28,6 +28,7 @@ const FACT: &str = "replay";
 
 /// What to replay.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub struct ReplayRequest {
     /// The events with this id.
     #[serde(default)]

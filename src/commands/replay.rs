@@ -17,6 +17,7 @@ const AT_ONCE: u32 = 100;
 
 /// Sends events again, with the config of now.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ReplayArgs {
     /// The events with this id
     #[arg(long, value_name = "ID")]

@@ -13,13 +13,15 @@ impl Operator {
     pub(super) async fn would_change(&self, request: &ReplayRequest, name: &str, event: &Arc<Event>) -> Result<bool> {
         let Some(route) = self.config.routes.iter().find(|r| r.name == name) else { return Ok(false) };
         let context = route::context(route, event, Arc::clone(&self.config.tables), None);
-        let Decision::Take { action, .. } = route::decide(route, event, &context) else { return Ok(false) };
+        let Decision::Take { case, action, .. } = route::decide(route, event, &context) else { return Ok(false) };
         let Ok(key) = route::link_key(route, event, &context) else { return Ok(false) };
         let question = Question {
             // Of a generation that there is none of yet: what is asked for is the link.
             delivery: DeliveryKey { route: name.to_owned(), event: event.key(), generation: u32::MAX },
             body_key: None,
-            link: LinkKey { owner: name.to_owned(), key },
+            link: LinkKey { owner: route.link.clone(), key },
+            others: Vec::new(),
+            instead_of: Vec::new(),
             received: event.received,
             now: self.clock.now(),
         };
@@ -27,6 +29,6 @@ impl Operator {
         if !request.force && route::is_stale(action, event, link.as_ref()) {
             return Ok(false);
         }
-        Ok(matches!(route::resolve(action, event, link.as_ref()), Resolution::Do(_)))
+        Ok(matches!(route::resolve(action, route.cases[case].without_link, event, link.as_ref()), Resolution::Do(_)))
     }
 }

@@ -15,7 +15,7 @@ use crate::store::journal::EventFilter;
 use crate::store::{DeadClass, DeadFilter, StoredDead};
 
 /// How far a replay is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Position {
     /// One dead letter.
@@ -27,6 +27,7 @@ pub(super) enum Position {
     /// The source's own past, by its poller's cursor.
     Past(Value),
     /// Through.
+    #[default]
     End,
 }
 
@@ -46,12 +47,6 @@ pub(super) struct Parcel {
     pub event: Arc<Event>,
     /// The dead letter that it comes from.
     pub letter: Option<StoredDead>,
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Self::End
-    }
 }
 
 impl Page {
@@ -195,7 +190,7 @@ impl Operator {
         }
         for listed in listed {
             if listed.body {
-                self.take_event(listed.event, request, &mut page);
+                self.take_event(&listed.event, request, &mut page);
             } else {
                 page.without_body += 1;
             }
@@ -221,15 +216,15 @@ impl Operator {
         }
         for new in read.events {
             let event = new.stamp(source, &self.clock).map_err(|e| OperatorError::Refused(format!("{source}: {e}")))?;
-            self.take_event(Arc::new(event), request, &mut page);
+            self.take_event(&Arc::new(event), request, &mut page);
         }
         Ok(page)
     }
 
-    fn take_event(&self, event: Arc<Event>, request: &ReplayRequest, page: &mut Page) {
+    fn take_event(&self, event: &Arc<Event>, request: &ReplayRequest, page: &mut Page) {
         page.events += 1;
-        for route in self.routes_of(&event, request.route.as_deref()) {
-            page.parcels.push(Parcel { route: route.name.clone(), event: Arc::clone(&event), letter: None });
+        for route in self.routes_of(event, request.route.as_deref()) {
+            page.parcels.push(Parcel { route: route.name.clone(), event: Arc::clone(event), letter: None });
         }
     }
 

@@ -21,6 +21,7 @@ fn job(number: u64, subject: &str, action: Action, version: Option<i64>) -> Job 
         received: Received { clock: number, process: 1 },
         collapse: Collapse::Id,
         generation: 0,
+        forced: false,
         headers: BTreeMap::new(),
         data: Payload::json(b"{}").unwrap(),
     };
