@@ -143,7 +143,7 @@ fn states(waiting: &VecDeque<Job>) -> usize {
 
 /// What may have ended the process is tried alone.
 fn is_plain_state(job: &Job) -> bool {
-    job.action.is_state() && job.refused.is_none() && job.message.rounds == 0
+    job.action.is_state() && !job.message.event.forced && job.refused.is_none() && job.message.rounds == 0
 }
 
 /// One case, one kind of version: then it is certain which is newer, and the newer says all that the older does.

@@ -126,6 +126,7 @@ impl Attempt {
         let holds = there.and_then(|link| link.content);
         verb == Verb::Update
             && self.job.action.is_state()
+            && !self.event().forced
             && in_doubt(standing).is_none()
             && holds.is_some_and(|content| self.content.get() == Some(&content))
     }
