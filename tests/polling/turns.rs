@@ -82,7 +82,7 @@ async fn p9_a_replica_that_lost_its_lease_cannot_commit() {
     with_responses(&world, &["a"]).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
     let polls = bench.polled(1, |polled| polled.failed).await;
-    assert_eq!(polls[0].note.as_deref(), Some("the lease on poll/signup is held by another"));
+    assert_eq!(polls[0].note.as_deref(), Some("poll/signup is held by another"));
     assert_eq!(bench.cursor().await, None);
     // It stands by until the thief's lease has run out, and then does what was not committed again.
     world.advance(31);
