@@ -1,7 +1,7 @@
 //! The messages that a worker holds, each behind the others of its subject: two of one subject are never under way at
 //! once (promise P3), and none takes a slot while it waits for another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::attempt::Job;
 
@@ -135,10 +135,18 @@ impl Lanes {
     }
 }
 
-/// How many jobs from the first on are states of the subject of which only the newest counts.
+/// How many jobs from the first on are states of the subject of which only the newest counts. An event that comes again
+/// is not newer than those that came in between.
 fn states(waiting: &VecDeque<Job>) -> usize {
     let Some(first) = waiting.front().filter(|job| is_plain_state(job)) else { return 1 };
-    1 + waiting.iter().skip(1).take_while(|job| is_plain_state(job) && are_alike(first, job)).count()
+    let mut seen = HashSet::from([event(first)]);
+    let alike = waiting.iter().skip(1).take_while(|job| is_plain_state(job) && are_alike(first, job));
+    1 + alike.take_while(|job| seen.insert(event(job))).count()
+}
+
+fn event(job: &Job) -> (&str, &str, u32) {
+    let event = &job.message.event;
+    (&event.source, &event.id, event.generation)
 }
 
 /// What may have ended the process is tried alone.

@@ -93,7 +93,10 @@ fn script(world: &World) -> Vec<NewEvent> {
             _ => "thing.updated",
         };
         let bad = if world.happens(knobs.bad, 1_000) { "!" } else { "" };
-        let mut new = NewEvent::new(kind, Payload::json(b"{}").expect("JSON"));
+        // Now and then a record is to be as it is.
+        let content = if world.random(|dice| dice.random_bool(0.3)) { "same".to_owned() } else { format!("c{n}") };
+        let data = serde_json::json!({ "c": content });
+        let mut new = NewEvent::new(kind, Payload::from_value(&data));
         new.id = Some(format!("e{n}{bad}"));
         new.subject = Some(format!("s{subject}"));
         new.version = match knobs.versions {

@@ -48,7 +48,7 @@ sinks:
   s1: { model: { account: a } }
   s2: { model: { account: a } }
 routes:
-  state: { from: in, to: s0, do: sync, map: { e: "{{ id }}" }, RETRY }
+  state: { from: in, to: s0, do: sync, map: { c: "{{ data.c }}" }, RETRY }
   every: { from: in, to: s1, do: create, map: { e: "{{ id }}" }, RETRY }
   news:
     from: in

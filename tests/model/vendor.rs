@@ -111,8 +111,8 @@ pub struct Books {
 pub struct Record {
     pub route: String,
     pub subject: String,
-    /// The event that it is as of.
-    pub event: String,
+    /// What is in it.
+    pub content: String,
     pub there: bool,
 }
 
@@ -132,24 +132,17 @@ impl Vendor {
 
 impl Books {
     /// Does what a call says: the id of its record, or why it cannot be done.
-    fn act(
-        &mut self,
-        verb: Verb,
-        record: Option<&str>,
-        webhook_id: &str,
-        whose: Delivery,
-        nature: Nature,
-    ) -> Result<String, String> {
+    fn act(&mut self, verb: Verb, part: &Part, whose: Delivery, nature: Nature) -> Result<String, String> {
         if nature == Nature::Idempotent
-            && let Some(known) = self.known.get(webhook_id)
+            && let Some(known) = self.known.get(&part.id)
         {
             return Ok(known.clone());
         }
-        let id = match (verb, record) {
+        let id = match (verb, part.record.as_deref()) {
             (Verb::Create, _) => {
                 let id = format!("r{}", self.records.len());
-                let (route, subject, event) = (whose.route.clone(), whose.subject.clone(), whose.event.clone());
-                self.records.insert(id.clone(), Record { route, subject, event, there: true });
+                let (route, subject) = (whose.route.clone(), whose.subject.clone());
+                self.records.insert(id.clone(), Record { route, subject, content: part.content.clone(), there: true });
                 id
             }
             (_, None) => return Err(format!("{} of nothing", verb.name())),
@@ -158,14 +151,14 @@ impl Books {
                 match verb {
                     Verb::Delete => record.there = false,
                     _ if !record.there => return Err(format!("{id} was deleted")),
-                    Verb::Update => record.event.clone_from(&whose.event),
+                    Verb::Update => record.content.clone_from(&part.content),
                     _ => {}
                 }
                 id.to_owned()
             }
         };
-        self.known.insert(webhook_id.to_owned(), id.clone());
-        self.acts.push(Act { verb, delivery: whose, webhook_id: webhook_id.to_owned(), record: id.clone() });
+        self.known.insert(part.id.clone(), id.clone());
+        self.acts.push(Act { verb, delivery: whose, webhook_id: part.id.clone(), record: id.clone() });
         Ok(id)
     }
 
@@ -304,10 +297,9 @@ impl Model {
         if part.verb.is_some() && is_bad(&whose.event) {
             return answer(422, &json!({}));
         }
-        let Part { verb, id: webhook_id, record } = part;
         let mut books = world.vendor.books();
-        let Some(verb) = *verb else { return answer(200, &json!({ "found": books.effect_of(webhook_id) })) };
-        match books.act(verb, record.as_deref(), webhook_id, whose.clone(), self.nature) {
+        let Some(verb) = part.verb else { return answer(200, &json!({ "found": books.effect_of(&part.id) })) };
+        match books.act(verb, part, whose.clone(), self.nature) {
             Ok(id) => {
                 world.log(format!("the vendor did: {} {id} for {}/{}", verb.name(), whose.route, whose.event));
                 answer(200, &json!({ "id": id }))
@@ -341,6 +333,7 @@ struct Part {
     /// The delivery's `webhook-id`.
     id: String,
     record: Option<String>,
+    content: String,
 }
 
 impl Part {
@@ -358,7 +351,8 @@ fn parts(call: &Call) -> Vec<Part> {
     let read = |part: &Value| {
         let text = |name: &str| part[name].as_str().map(str::to_owned);
         let verb = serde_json::from_value(part["verb"].clone()).ok();
-        Part { verb, id: text("id").expect("each call says its id"), record: text("record") }
+        let content = text("content").unwrap_or_default();
+        Part { verb, id: text("id").expect("each call says its id"), record: text("record"), content }
     };
     call.part.as_array().map_or_else(|| vec![read(&call.part)], |parts| parts.iter().map(read).collect())
 }
@@ -375,7 +369,9 @@ impl Sink for Model {
     fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
         let verb = operation.verb;
         let idempotent = self.nature == Nature::Idempotent || matches!(verb, Verb::Update | Verb::Delete);
-        let part = json!({ "verb": verb, "id": operation.webhook_id, "record": operation.remote_id });
+        let content = operation.fields.get("c").and_then(Value::as_str).unwrap_or_default();
+        let (id, record) = (operation.webhook_id, operation.remote_id);
+        let part = json!({ "verb": verb, "id": id, "record": record, "content": content });
         Ok(call(part, idempotent))
     }
 

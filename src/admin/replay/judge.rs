@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ReplayRequest;
 use crate::admin::{Operator, Result};
+use crate::config::Action;
 use crate::event::Event;
 use crate::route::{self, Decision, Resolution};
 use crate::store::{DeliveryKey, LinkKey, Question};
@@ -13,7 +14,12 @@ impl Operator {
     pub(super) async fn would_change(&self, request: &ReplayRequest, name: &str, event: &Arc<Event>) -> Result<bool> {
         let Some(route) = self.config.routes.iter().find(|r| r.name == name) else { return Ok(false) };
         let context = route::context(route, event, Arc::clone(&self.config.tables), None);
-        let Decision::Take { case, action, .. } = route::decide(route, event, &context) else { return Ok(false) };
+        let (case, action) = match route::decide(route, event, &context) {
+            Decision::Take { case, action } => (case, action),
+            // What no longer passes its filter is deleted, where it is there.
+            Decision::Leave { case, .. } => (case, Action::Delete),
+            Decision::Skip { .. } | Decision::Error(_) => return Ok(false),
+        };
         let Ok(key) = route::link_key(route, event, &context) else { return Ok(false) };
         let question = Question {
             // Of a generation that there is none of yet: what is asked for is the link.

@@ -36,6 +36,10 @@ impl Attempt {
             let soon = add(self.services.clock.now(), self.nap());
             return self.wait_until(until.min(soon)).await;
         }
+        if standing.again && !self.older.is_empty() {
+            // It is no newer than those that came since it was received first.
+            return self.wait_until(add(self.services.clock.now(), self.nap())).await;
+        }
         match standing.entry.as_ref() {
             // The process ended after the outcome was written and before the wait was.
             Some(LedgerEntry { progress: Progress::Waiting { due }, .. }) if *due > self.services.clock.now() => {

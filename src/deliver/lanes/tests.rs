@@ -67,6 +67,15 @@ fn the_newest_state_stands_for_those_before_it() {
 }
 
 #[test]
+fn an_event_that_comes_again_is_not_newer_than_what_came_in_between() {
+    let mut again = state(3, None);
+    let mut event = Event::clone(&again.message.event);
+    event.id = "1".into();
+    again.message.event = Arc::new(event);
+    assert_eq!(runs(vec![state(1, None), state(2, None), again]), [(2, vec![1]), (3, vec![])]);
+}
+
+#[test]
 fn what_is_no_plain_state_is_a_boundary() {
     let create = |number| job(number, "a", Action::Create, None);
     assert_eq!(

@@ -29,6 +29,10 @@ pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timesta
         (Some(route), Some(body)) => repeated(db, route, body, &question.delivery, question.now)?,
         _ => None,
     };
+    let again = match route {
+        Some(route) => receipt(db, route, &delivery_key(&question.delivery), question.received)? < question.received,
+        None => false,
+    };
     let own = link(db, &question.link)?;
     let others = question.others.iter().map(|key| link(db, key)).collect::<rusqlite::Result<_>>()?;
     let place = intents::Place {
@@ -39,7 +43,7 @@ pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timesta
     };
     let ahead = intents::ahead(db, &place)?;
     let busy = intents::taken(db, &question.delivery, holder, now)?;
-    Ok(Standing { entry, repeats, link: own, others, ahead, busy })
+    Ok(Standing { entry, repeats, again, link: own, others, ahead, busy })
 }
 
 /// The ledger's line of a delivery.
