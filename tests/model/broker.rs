@@ -217,15 +217,14 @@ impl MemoryConsumer {
         if queue.messages.values().filter(|m| m.held == Some(self.id)).count() >= self.prefetch {
             return Found::Nothing(None);
         }
-        for ((at, tag), entry) in queue.messages.iter_mut().filter(|(_, m)| m.held.is_none()) {
-            if entry.waits && *at > now {
-                return Found::Nothing(Some(*at));
-            }
-            entry.held = Some(self.id);
-            let (event, attempt) = (Arc::clone(&entry.event), entry.attempt);
-            return Found::Message(Message { event, attempt, tag: *tag, rounds: 0 });
+        let free = queue.messages.iter_mut().find(|(_, m)| m.held.is_none());
+        let Some(((at, tag), entry)) = free else { return Found::Nothing(None) };
+        if entry.waits && *at > now {
+            return Found::Nothing(Some(*at));
         }
-        Found::Nothing(None)
+        entry.held = Some(self.id);
+        let (event, attempt) = (Arc::clone(&entry.event), entry.attempt);
+        Found::Message(Message { event, attempt, tag: *tag, rounds: 0 })
     }
 }
 

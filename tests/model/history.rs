@@ -17,7 +17,7 @@ use crate::replica::{Ground, ROUTES, Seat, keep};
 use crate::world::{Process, World};
 
 /// How long the quiet after the troubles may last until all has ended.
-const QUIET: Duration = Duration::from_secs(1_200);
+const QUIET: Duration = Duration::from_mins(20);
 
 /// A history that broke a promise.
 pub struct Failure {
@@ -178,7 +178,7 @@ async fn people(ground: Arc<Ground>, seats: Vec<Arc<Seat>>) {
         world.sleep(1_000, 60_000).await;
         for seat in &seats {
             let Some((process, operator)) = seat.taken() else { continue };
-            if let Ok(done) = tokio::time::timeout(Duration::from_secs(60), act(world, &process, &operator)).await
+            if let Ok(done) = tokio::time::timeout(Duration::from_mins(1), act(world, &process, &operator)).await
                 && let Err(why) = done
             {
                 world.log(format!("a person could not: {why}"));
