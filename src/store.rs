@@ -177,8 +177,8 @@ pub struct Standing {
     pub entry: Option<LedgerEntry>,
     /// Another event of this route that this one repeats (same body, see [`Event::body_key`]).
     pub repeats: Option<String>,
-    /// True if this very event was received before and is not finished: it counts by that receipt.
-    pub again: bool,
+    /// The receipt that this delivery counts by so far, while it is unfinished: the first one that the ledger has seen.
+    pub received: Option<Received>,
     /// The link.
     pub link: Option<Link>,
     /// The links of [`Question::others`], in that order.

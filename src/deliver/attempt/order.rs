@@ -1,5 +1,7 @@
 //! Whose turn it is: repetitions and leftovers, what waits behind another delivery of its link, what a newer one stands for.
 
+use std::cmp::Ordering;
+
 use super::settle::{add, waiting};
 use super::{
     Attempt, DeliveryKey, Duration, Early, Flow, Job, LedgerEntry, LinkKey, LinkState, Progress, Standing, Step,
@@ -36,13 +38,17 @@ impl Attempt {
             let soon = add(self.services.clock.now(), self.nap());
             return self.wait_until(until.min(soon)).await;
         }
-        if standing.again && !self.older.is_empty() {
+        let before = standing.received.map(|first| first.cmp(&self.event().received));
+        if before == Some(Ordering::Less) && !self.older.is_empty() {
             // It is no newer than those that came since it was received first.
             return self.wait_until(add(self.services.clock.now(), self.nap())).await;
         }
         match standing.entry.as_ref() {
             // The process ended after the outcome was written and before the wait was.
-            Some(LedgerEntry { progress: Progress::Waiting { due }, .. }) if *due > self.services.clock.now() => {
+            // Where a repetition of this message waits, this one has the earlier place and needs not.
+            Some(LedgerEntry { progress: Progress::Waiting { due }, .. })
+                if *due > self.services.clock.now() && before != Some(Ordering::Greater) =>
+            {
                 return self.wait_until(*due).await;
             }
             // A call in doubt is cleared up first: waiting would forget that it is.
@@ -72,7 +78,14 @@ impl Attempt {
                 self.ack_and_leave().await
             }
             Some(LedgerEntry { progress: Progress::Held { .. }, .. }) => self.ack_and_leave().await,
-            Some(entry) if entry.attempt > self.job.message.attempt => self.ack_and_leave().await,
+            Some(entry) if entry.attempt > self.job.message.attempt => {
+                let later = standing.received.is_some_and(|first| first > self.event().received);
+                if later && matches!(entry.progress, Progress::Waiting { .. }) {
+                    // A repetition of it is ahead, but its place is this one's: those behind it must not overtake it.
+                    self.settle(self.settlement(entry.clone())).await?;
+                }
+                self.ack_and_leave().await
+            }
             _ => Ok(()),
         }
     }

@@ -29,9 +29,9 @@ pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timesta
         (Some(route), Some(body)) => repeated(db, route, body, &question.delivery, question.now)?,
         _ => None,
     };
-    let again = match route {
-        Some(route) => receipt(db, route, &delivery_key(&question.delivery), question.received)? < question.received,
-        None => false,
+    let received = match route {
+        Some(route) => known_receipt(db, route, &delivery_key(&question.delivery))?,
+        None => None,
     };
     let own = link(db, &question.link)?;
     let others = question.others.iter().map(|key| link(db, key)).collect::<rusqlite::Result<_>>()?;
@@ -43,7 +43,7 @@ pub fn standing(db: &Connection, question: &Question, holder: &str, now: Timesta
     };
     let ahead = intents::ahead(db, &place)?;
     let busy = intents::taken(db, &question.delivery, holder, now)?;
-    Ok(Standing { entry, repeats, again, link: own, others, ahead, busy })
+    Ok(Standing { entry, repeats, received, link: own, others, ahead, busy })
 }
 
 /// The ledger's line of a delivery.
@@ -63,9 +63,12 @@ fn live_entry(db: &Connection, route: i64, key: &[u8; 16], now: Timestamp) -> ru
 /// The receipt that a delivery counts by. The same event received again stands in the place of the first, or it would
 /// wait behind those that wait behind itself.
 pub(super) fn receipt(db: &Connection, route: i64, key: &[u8; 16], received: Received) -> rusqlite::Result<Received> {
+    Ok(known_receipt(db, route, key)?.map_or(received, |first| first.min(received)))
+}
+
+fn known_receipt(db: &Connection, route: i64, key: &[u8; 16]) -> rusqlite::Result<Option<Received>> {
     let sql = "SELECT clock, process FROM ledger WHERE route = ?1 AND key = ?2 AND state < 3";
-    let first = db.prepare_cached(sql)?.query_row(params![route, key], codec::received).optional()?;
-    Ok(first.map_or(received, |first| first.min(received)))
+    db.prepare_cached(sql)?.query_row(params![route, key], codec::received).optional()
 }
 
 pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {

@@ -11,7 +11,7 @@ pub async fn nothing_is_known_of_what_was_never_seen(rig: Rig) {
     let case = rig.case("1", "k");
     assert_eq!(
         rig.standing(&case).await,
-        Standing { entry: None, repeats: None, again: false, link: None, others: vec![], ahead: None, busy: None }
+        Standing { entry: None, repeats: None, received: None, link: None, others: vec![], ahead: None, busy: None }
     );
     assert_eq!(rig.store.entry(case.key()).await.expect("read"), None);
 }
@@ -195,7 +195,7 @@ pub async fn p3_a_delivery_received_again_keeps_its_place_in_line(rig: Rig) {
         rig.settle(rig.settlement(case, Progress::Waiting { due: rig.now() })).await;
     }
     assert_eq!(rig.standing(&first).await.ahead, None);
-    assert!(rig.standing(&again).await.again && !rig.standing(&first).await.again);
+    assert_eq!(rig.standing(&again).await.received, Some(first.event.received));
     assert_eq!(rig.standing(&again).await.ahead, None, "it would wait behind the one that waits behind it");
     let ahead = rig.standing(&second).await.ahead.expect("the first is not finished");
     assert_eq!(ahead.event, first.event.key());
