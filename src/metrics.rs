@@ -1,5 +1,5 @@
 //! What is counted while the bridge works, for Prometheus. What can be asked for at any time (queues, quotas, what is
-//! stopped) is read when it is scraped: [`crate::admin::scrape`].
+//! stopped) is read when it is scraped: `Operator::scrape`.
 //!
 //! Labels are names of the config and fixed words: their number is bounded by the config.
 
