@@ -23,11 +23,13 @@ pub async fn all(ground: &Ground, events: &[Published]) {
         effects(world, &books, &endings, route, *nature, events);
         if route == 0 {
             newest(world, &books, &endings, *nature, events);
-        } else {
+        } else if world.knobs.single {
             order(world, &books, &endings, route, events);
         }
     }
-    thread(world, &books, &endings, events);
+    if world.knobs.single {
+        thread(world, &books, &endings, events);
+    }
     impossible(world, &books, &endings, events);
     month(ground, &books).await;
 }
