@@ -145,15 +145,15 @@ impl Broker for MemoryBroker {
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
-        let id = self
-            .change("consuming", |state, _| {
-                state.consumers += 1;
-                let id = state.consumers;
-                state.queue(queue)?.consumers.insert(id);
-                Ok(id)
-            })
-            .await?;
-        Ok(Box::new(MemoryConsumer { broker: self.clone(), queue: queue.to_owned(), id, prefetch }))
+        self.change("consuming", |state, _| {
+            state.consumers += 1;
+            let id = state.consumers;
+            state.queue(queue)?.consumers.insert(id);
+            // Whoever ends from here on gives it up by dropping this.
+            let consumer = MemoryConsumer { broker: self.clone(), queue: queue.to_owned(), id, prefetch };
+            Ok(Box::new(consumer) as Box<dyn Consumer>)
+        })
+        .await
     }
 
     async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> Result<()> {
