@@ -218,6 +218,9 @@ pub struct Intent {
     pub body_key: Option<String>,
     /// Its link.
     pub link: LinkKey,
+    /// What that link was when it was decided what to do. The time until a permit is free is long enough for another
+    /// process to make the record.
+    pub seen: Option<Link>,
     /// [`Event::received`].
     pub received: Received,
     /// [`Event::version`].
@@ -258,7 +261,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub enum Begun {
     /// The intent is written and the call charged. It is this process's alone for [`LEASE`], or until it is settled.
     Go,
-    /// Nothing was written: another delivery of the link has to end first, or another process has this one under way.
+    /// Nothing was written: another delivery of the link has to end first, another process has this one under way or has
+    /// made this attempt, or the link is not as it was seen.
     Busy,
     /// Nothing was written: the month's calls are used up.
     UsedUp {

@@ -121,6 +121,10 @@ struct Made {
     outcome: Outcome,
     /// Since when it is unknown whether a call took effect, if it is now.
     since: Timestamp,
+    /// [`Sent::may_have_worked`].
+    ///
+    /// [`Sent::may_have_worked`]: super::batch::Sent::may_have_worked
+    worked: bool,
     /// The call's charge, if certainly nothing reached the vendor.
     refund: Option<Charge>,
 }
@@ -302,7 +306,7 @@ impl Attempt {
         self.admission_ends(went(&sent.outcome));
         self.tell(call, &sent, started);
         let refund = sent.unsent.then_some(charge);
-        Ok(Made { outcome: sent.outcome, since, refund })
+        Ok(Made { worked: sent.may_have_worked(), outcome: sent.outcome, since, refund })
     }
 
     /// Tells the log and the journal what a call came to.
@@ -354,6 +358,7 @@ impl Attempt {
             delivery: self.key(),
             body_key: event.body_key(),
             link: self.link_key(),
+            seen: standing.link.clone(),
             received: event.received,
             version: event.version,
             attempt: self.job.message.attempt,

@@ -147,6 +147,9 @@ impl Ground {
         let beside = Arc::new(db.beside(Arc::new(Calm)).expect("it is simulated"));
         let store = Arc::new(SqliteStore::new(beside, world.clock.clone()));
         let ground = Self { world: Arc::clone(world), config: Arc::clone(config), db, rabbit, store };
+        if world.knobs.single {
+            ground.rabbit.make_single();
+        }
         ground.rabbit.declare(ground.bindings()).await.expect("declared");
         ground
     }

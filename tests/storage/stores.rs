@@ -77,12 +77,13 @@ impl Rig {
         self.store.standing(question).await.expect("the store works")
     }
 
-    fn intent(&self, case: &Case) -> Intent {
+    async fn intent(&self, case: &Case) -> Intent {
         Intent {
             first_retry: None,
             delivery: case.key(),
             body_key: case.body.clone(),
             link: case.link_key(),
+            seen: self.standing(case).await.link,
             received: case.event.received,
             version: case.event.version,
             attempt: 1,
@@ -115,7 +116,7 @@ impl Rig {
     }
 
     async fn begin(&self, case: &Case) {
-        let begun = self.store.begin(self.intent(case)).await.expect("begun");
+        let begun = self.store.begin(self.intent(case).await).await.expect("begun");
         assert_eq!(begun, Begun::Go);
     }
 

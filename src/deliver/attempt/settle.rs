@@ -34,8 +34,10 @@ impl Attempt {
                 if account {
                     self.pause_account(&self.plan.to.gate, after, &why).await;
                 }
-                // Made once more as it was, it leaves nothing in doubt.
-                let doubt = in_doubt(standing).filter(|_| !call.idempotent);
+                // It can be made again as it is, but nothing can be done in its place before it has been answered: what is
+                // linked then is not known, and the next would make the record again, or change one that is gone.
+                let worked = (call.idempotent && made.worked).then_some(Doubt { verb, since: made.since });
+                let doubt = in_doubt(standing).or(worked);
                 let refund = made.refund;
                 self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund }).await
             }
@@ -92,7 +94,8 @@ impl Attempt {
         let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
-            match doubt.filter(|doubt| self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
+            let repeats = call.is_some_and(|call| call.idempotent);
+            match doubt.filter(|doubt| !repeats && self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
                 Some(doubt) => self.hold(doubt.verb, call, standing, why).await?,
                 None => self.give_up(standing, DeadClass::Exhausted, why, call).await?,
             }

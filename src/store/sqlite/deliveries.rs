@@ -121,7 +121,7 @@ fn alias(db: &Connection, route: i64, body: &[u8; 16], now: Timestamp) -> rusqli
     db.prepare_cached(sql)?.query_row(params![route, body, micros(now)], |row| row.get(0)).optional()
 }
 
-fn link(db: &Connection, key: &LinkKey) -> rusqlite::Result<Option<Link>> {
+pub(super) fn link(db: &Connection, key: &LinkKey) -> rusqlite::Result<Option<Link>> {
     let Some(of) = owner(db, &key.owner)? else { return Ok(None) };
     let sql = "SELECT remote_id, version, clock, process, state, content FROM link WHERE owner = ?1 AND key = ?2";
     db.prepare_cached(sql)?

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use super::codec::{self, micros, owner, owner_or_new};
 use super::deliveries::{self, Line, delivery_key};
 use crate::event::Received;
-use crate::store::{Ahead, Begun, DeliveryKey, Doubt, Intent, LEASE, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Ahead, Begun, DeliveryKey, Doubt, Intent, LEASE, LedgerEntry, Link, LinkKey, Progress, Settlement};
 
 /// Where a delivery stands in the row of those of its link.
 pub struct Place<'a> {
@@ -84,7 +84,8 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
                     AND (state = 1 OR state < 3 AND since IS NOT NULL))";
     let in_doubt = db.prepare_cached(open)?.query_row(params![route, key], |row| row.get(0))?;
     let behind = if in_doubt { under_way(db, &place, now)? } else { ahead(db, &place)?.is_some() };
-    if behind || taken(db, &intent.delivery, holder, now)?.is_some() {
+    let beaten = behind || taken(db, &intent.delivery, holder, now)?.is_some();
+    if beaten || is_past(db, (route, &key), intent.attempt, now)? || has_changed(db, intent)? {
         return Ok(Begun::Busy);
     }
     if let Some(used) = intent.charge.as_ref().map(|charge| deliveries::used_up(db, charge)).transpose()?.flatten() {
@@ -111,6 +112,22 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
     let sql = "UPDATE link SET content = NULL WHERE owner = ?1 AND key = ?2 AND content IS NOT NULL";
     db.prepare_cached(sql)?.execute(params![owner_or_new(db, &intent.link.owner)?, intent.link.key])?;
     Ok(Begun::Go)
+}
+
+/// True if the delivery has ended, or this attempt of it, since it was decided what to do: another process had a copy of
+/// its message.
+fn is_past(db: &Connection, (route, key): (i64, &[u8; 16]), attempt: u32, now: Timestamp) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM ledger WHERE route = ?1 AND key = ?2
+                    AND (state < 3 OR expires >= ?4) AND (state >= 2 OR attempt > ?3))";
+    db.prepare_cached(sql)?.query_row(params![route, key, attempt, micros(now)], |row| row.get(0))
+}
+
+/// True if the link is another than the one by which it was decided what to do.
+fn has_changed(db: &Connection, intent: &Intent) -> rusqlite::Result<bool> {
+    // What is known of the content is forgotten by intents themselves.
+    let bare = |link: &Link| Link { content: None, ..link.clone() };
+    let there = deliveries::link(db, &intent.link)?;
+    Ok(there.as_ref().map(bare) != intent.seen.as_ref().map(bare))
 }
 
 /// True if a call of another delivery of the link may be on its way this moment.

@@ -42,7 +42,7 @@ pub async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(
     settlement.entry.doubt = doubt;
     rig.settle(settlement).await;
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     (intent.verb, intent.since) = (Verb::Reply, since);
     rig.store.begin(intent).await.expect("begun");
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
@@ -79,7 +79,7 @@ pub async fn the_first_retry_is_remembered_through_the_attempts(rig: Rig) {
     let waiting =
         LedgerEntry { attempt: 2, progress: Progress::Waiting { due }, first_retry: Some(rig.now()), doubt: None };
     assert_eq!(rig.store.entry(case.key()).await.expect("read"), Some(waiting));
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     (intent.attempt, intent.first_retry) = (2, Some(rig.now()));
     rig.store.begin(intent).await.expect("begun");
     let entry = rig.standing(&case).await.entry.expect("the entry");
@@ -234,7 +234,7 @@ pub async fn p5_calls_are_charged_until_they_are_used_up(rig: Rig) {
     let store = &rig.store;
     let begin = |id: &str, limit| {
         let case = rig.case(id, id);
-        let mut intent = rig.intent(&case);
+        let mut intent = rig.intent(&case).await;
         intent.charge = Some(charge(limit));
         (case, intent)
     };
@@ -256,7 +256,7 @@ pub async fn p5_calls_are_charged_until_they_are_used_up(rig: Rig) {
 
 pub async fn p5_a_call_that_was_not_sent_is_given_back_once(rig: Rig) {
     let case = rig.case("1", "k");
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     intent.charge = Some(charge(None));
     rig.store.begin(intent).await.expect("begun");
     let mut settlement = rig.settlement(&case, Progress::Waiting { due: rig.now() });
