@@ -86,6 +86,9 @@ pub struct Received {
 }
 
 impl Received {
+    /// Before every receipt: that of a link by which nothing was applied yet, so that no event is older.
+    pub const BEFORE_ALL: Self = Self { clock: 0, process: 0 };
+
     /// How many of the lower bits of `clock` count events within a millisecond.
     pub const COUNTER_BITS: u32 = 16;
 

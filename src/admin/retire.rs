@@ -12,7 +12,7 @@ use super::{Operator, OperatorError, Result};
 use crate::broker::{Consumer, Depth, JOURNAL, Message};
 use crate::event::Event;
 use crate::store::journal::{Entry, Record, Step};
-use crate::store::{DeadClass, DeadLetter, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Basis, DeadClass, DeadLetter, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
 
 /// How many messages are held at once.
 const PREFETCH: usize = 64;
@@ -169,7 +169,7 @@ impl Operator {
             new_link: None,
             refund: None,
             dead: Some(letter),
-            begun: false,
+            basis: Basis::Delivery,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::config::RouteConfig;
 use crate::event::Event;
 use crate::route::{self, Decision};
 use crate::store::journal::{Entry, EventFilter, Listed, Record, Step};
-use crate::store::{DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Basis, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
 
 /// How many events are read and sent at once.
 const PAGE: usize = 100;
@@ -241,7 +241,7 @@ impl Filling<'_> {
             new_link: None,
             refund: None,
             dead: None,
-            begun: false,
+            basis: Basis::Delivery,
         };
         self.services.store.enlist(settlement).await.map_err(|e| e.to_string())
     }

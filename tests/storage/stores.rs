@@ -13,7 +13,7 @@ use dari::clock::Clock;
 use dari::event::{Event, Received};
 use dari::outcome::Verb;
 use dari::store::{
-    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
+    Basis, Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
     Question, Settlement, Standing, Store,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -107,7 +107,7 @@ impl Rig {
             new_link: None,
             refund: None,
             dead: None,
-            begun: false,
+            basis: Basis::Delivery,
         }
     }
 

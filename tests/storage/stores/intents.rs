@@ -1,7 +1,7 @@
 //! Whose turn it is, and whose intent counts.
 
 use dari::outcome::Verb;
-use dari::store::{Begun, Content, LEASE, Link, LinkKey, Progress, StoreError};
+use dari::store::{Basis, Begun, Content, LEASE, Link, LinkKey, Progress, StoreError};
 use jiff::SignedDuration;
 
 use super::{Case, Rig, done, linked};
@@ -16,7 +16,7 @@ impl Rig {
     }
 
     fn after_call(&self, case: &Case, progress: Progress) -> dari::store::Settlement {
-        dari::store::Settlement { begun: true, ..self.settlement(case, progress) }
+        dari::store::Settlement { basis: Basis::Intent, ..self.settlement(case, progress) }
     }
 }
 
