@@ -47,7 +47,7 @@ mod sources;
 mod spooled;
 
 pub use observe::{Observed, Seen};
-use sources::{Polled, meter, receiving};
+use sources::{Fetching, Polled, meter, receiving};
 pub use spooled::forward;
 
 /// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
@@ -213,7 +213,9 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
 fn bindings(config: &Config) -> Vec<Binding> {
     let journal = Binding { queue: JOURNAL.to_owned(), sources: None, types: None };
     let routes = config.routes.iter().filter(|route| route.enabled);
-    routes.map(crate::config::RouteConfig::binding).chain([journal]).collect()
+    let fetching = config.sources.iter().filter(|source| source.enabled && source.fetches());
+    let inboxes = fetching.map(|source| Binding::inbox(&source.name));
+    routes.map(crate::config::RouteConfig::binding).chain([journal]).chain(inboxes).collect()
 }
 
 /// Opens the files of a stopped bridge for an operator's command. What it sends again waits for the next start.
@@ -257,6 +259,7 @@ pub struct Bridge {
     sinks: plans::Destinations,
     pollers: Vec<Polled>,
     streams: Vec<StreamLoop>,
+    fetching: Vec<Fetching>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
     socket: Option<UnixListener>,
@@ -274,7 +277,7 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
-        let mut streams = Vec::new();
+        let (mut streams, mut fetching) = (Vec::new(), Vec::new());
         let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
         let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
@@ -288,6 +291,7 @@ impl Bridge {
                     if hook.unverified() {
                         tracing::warn!(source = %source.name, "anybody who knows the address can send here: verify is none");
                     }
+                    fetching.extend(Fetching::of(source, &*hook, gate));
                     hooks.push((source.name.clone(), hook));
                 }
                 SourceRole::Poller(poller) => {
@@ -337,7 +341,22 @@ impl Bridge {
         };
         let hooks = listeners::bind(config.listen.hooks).await?;
         let socket = listeners::socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, sinks, pollers, streams, hooks, admin, socket })
+        let built = Self {
+            config,
+            parts,
+            services,
+            operator,
+            intake,
+            gates,
+            sinks,
+            pollers,
+            streams,
+            fetching,
+            hooks,
+            admin,
+            socket,
+        };
+        Ok(built)
     }
 
     /// The address of the public listener.
@@ -380,6 +399,7 @@ impl Bridge {
             sinks: destinations,
             pollers,
             streams,
+            fetching,
             hooks,
             admin,
             socket,
@@ -388,6 +408,9 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
+        let until = tasks.until.clone();
+        let inboxes = sources::inboxes(fetching, Arc::clone(&config), &parts, &services.clock, until);
+        tasks.later("inboxes", &parts, inboxes);
         let until = tasks.until.clone();
         tasks.later("historian", &parts, historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
         let until = tasks.until.clone();

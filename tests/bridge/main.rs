@@ -9,6 +9,7 @@ mod binary;
 mod bridge;
 mod changes;
 mod doubt;
+mod fetch;
 mod links;
 mod measured;
 mod operator;

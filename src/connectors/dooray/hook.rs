@@ -61,7 +61,7 @@ const FIELDS: &[Field] = &[
     Field {
         name: "fetch",
         kind: Kind::Boolean,
-        need: Need::NotYet("reading the task again before it is passed on comes later"),
+        need: Need::Default("false"),
         doc: "Reads the task again with the account first: what a request says is then only a hint that something happened.",
     },
 ];
