@@ -224,12 +224,14 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
-    Ok(Arc::new(operator(&config, &parts, clock)))
+    let client = Client::new()?.keeping_tokens(Arc::clone(&parts.store));
+    Ok(Arc::new(operator(&config, &parts, clock, client)))
 }
 
 /// One that knows what the files tell.
-fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock) -> Operator {
+fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, client: Client) -> Operator {
     Operator {
+        client,
         config: Arc::clone(config),
         store: Arc::clone(&parts.store),
         broker: Arc::clone(&parts.broker),
@@ -333,7 +335,7 @@ impl Bridge {
             pasts: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.poller))).collect(),
             gates: gates.clone(),
             sinks: sinks.clone(),
-            ..operator(&config, &parts, clock)
+            ..operator(&config, &parts, clock, services.client.clone())
         });
         let admin = match &config.listen.admin {
             Some(admin) => Some(listeners::bind(admin.address).await?),

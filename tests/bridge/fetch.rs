@@ -17,7 +17,7 @@ use crate::receiver::{Answer, Receiver};
 const SECRET: &str = "0123456789abcdef";
 
 /// A Dooray with these tasks.
-async fn vendor(tasks: &[&str]) -> Served {
+pub async fn vendor(tasks: &[&str]) -> Served {
     let clock = Clock::system(9);
     let served = sandbox::serve(dooray::sandbox::router(clock.clone()), clock, sandbox::LOOPBACK).await.unwrap();
     served.play(Method::POST, "/_sandbox", &json!({"burst": 100_000, "replenish": 100_000})).await;

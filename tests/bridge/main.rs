@@ -17,5 +17,6 @@ mod order;
 mod receiver;
 mod replay;
 mod respect;
+mod subscribed;
 mod traced;
 mod trouble;

@@ -148,6 +148,10 @@ impl Hook for Dooray {
         Ok(Reading::Events(vec![event]))
     }
 
+    fn path_secret(&self) -> Option<&SecretString> {
+        self.secrets.first()
+    }
+
     fn fetch(&self) -> Option<Arc<dyn Fetch>> {
         self.fetch.clone().map(|again| again as Arc<dyn Fetch>)
     }
