@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+pub mod preview;
 mod pulse;
 pub mod replay;
 pub mod retire;

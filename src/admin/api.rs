@@ -126,6 +126,9 @@ async fn trace(State(op): Op, Query(request): Query<TraceRequest>) -> Answer {
 pub struct SendRequest {
     /// A whole event as JSON: `type` and `data` at the least.
     pub event: serde_json::Value,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<SendRequest>) -> Answer {
@@ -135,6 +138,9 @@ async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<Sen
     }
     let new = NewEvent::from_fixture(&request.event).map_err(OperatorError::Refused)?;
     let event = new.stamp(&source, &op.clock).map_err(|e| OperatorError::Refused(e.to_string()))?;
+    if request.dry_run {
+        return json(op.preview(&event).await?);
+    }
     let id = event.id.clone();
     op.broker.publish(vec![Arc::new(event)]).await?;
     json(serde_json::json!({ "id": id }))

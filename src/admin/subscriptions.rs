@@ -107,13 +107,12 @@ impl Operator {
     /// No such source or subscription, its vendor has no such call, or refuses.
     pub async fn unsubscribe(&self, name: &str, id: Option<&str>) -> Result<Done> {
         let (source, registrar) = self.registrar(name)?;
-        let ids = match id {
-            Some(id) => vec![id.to_owned()],
-            None => {
-                let target = self.target(source)?;
-                let all = registrar.list().await.map_err(|error| refused(name, error))?;
-                all.into_iter().filter(|hook| target.is(hook)).map(|hook| hook.id).collect()
-            }
+        let ids = if let Some(id) = id {
+            vec![id.to_owned()]
+        } else {
+            let target = self.target(source)?;
+            let all = registrar.list().await.map_err(|error| refused(name, error))?;
+            all.into_iter().filter(|hook| target.is(hook)).map(|hook| hook.id).collect()
         };
         let mut ended = Vec::new();
         for id in ids {
@@ -169,10 +168,8 @@ impl Operator {
                        `listen: { public: \"https://bridge.example.com\" }`";
             OperatorError::Refused(why.to_owned())
         })?;
-        let role = self.config.build_source(source, &self.client, &self.clock);
-        let hook = match role {
-            Ok(SourceRole::Hook(hook)) => hook,
-            _ => return Err(OperatorError::Refused(format!("{} is no webhook", source.name))),
+        let Ok(SourceRole::Hook(hook)) = self.config.build_source(source, &self.client, &self.clock) else {
+            return Err(OperatorError::Refused(format!("{} is no webhook", source.name)));
         };
         let with = |secret: Option<&str>| {
             let mut url = public.clone();
@@ -181,7 +178,7 @@ impl Operator {
             }
             url
         };
-        let secret = hook.path_secret().map(|secret| secret.expose_secret());
+        let secret = hook.path_secret().map(ExposeSecret::expose_secret);
         let shown = with(secret.map(|_| HIDDEN)).to_string();
         Ok(Target { url: with(secret), shown })
     }
