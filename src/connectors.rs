@@ -213,6 +213,7 @@ pub mod shopify;
 pub mod slack;
 pub mod standard;
 pub mod stripe;
+pub mod template;
 pub mod walla;
 pub mod webhook;
 pub mod works;

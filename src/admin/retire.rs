@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::views::Done;
 use super::{Operator, OperatorError, Result};
-use crate::broker::{Consumer, Depth, JOURNAL, Message};
+use crate::broker::{Consumer, Depth, JOURNAL, Message, inbox_of};
 use crate::event::Event;
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{Basis, DeadClass, DeadLetter, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
@@ -89,7 +89,7 @@ impl Operator {
 
     async fn orphan(&self, name: &str) -> Result<Option<Depth>> {
         let depths = self.broker.depths().await?;
-        Ok(depths.into_iter().find(|depth| depth.queue == name && name != JOURNAL))
+        Ok(depths.into_iter().find(|depth| depth.queue == name && name != JOURNAL && inbox_of(name).is_none()))
     }
 
     /// Takes what is in the queue and not in wait; how many messages. Each is acked when it is safe elsewhere: a crash

@@ -204,6 +204,7 @@ impl Life {
             dry_run: false,
         });
         let operator = Arc::new(Operator {
+            client: CLIENT.clone(),
             config,
             store,
             broker,

@@ -8,6 +8,7 @@ mod deletions;
 mod dooray_calendar;
 mod dooray_task;
 mod dooray_world;
+mod http;
 mod strict;
 mod turns;
 mod walla;
