@@ -11,4 +11,6 @@ mod dooray_world;
 mod strict;
 mod turns;
 mod walla;
+mod worksection;
+mod worksection_world;
 mod world;
