@@ -83,7 +83,7 @@ const ACCOUNT: &[Field] = &[
         name: "client_id",
         kind: Kind::Text,
         need: Need::Optional,
-        doc: "In place of `admin_key`: the Client ID of an OAuth2 application (Account > API > Create application). It acts as the user who allowed it.",
+        doc: "In place of `admin_key`: the Client ID of an OAuth 2.0 application, made in the API section of the account settings. It acts as the user who allowed it.",
     },
     Field { name: "client_secret", kind: Kind::Secret, need: Need::Optional, doc: "The application's Client Secret." },
     Field {

@@ -230,9 +230,8 @@ pub(super) fn wrong(settings: &Settings<'_>) -> Option<&'static str> {
     let sources_of_tokens = (has("refresh_token"), has("code"));
     Some(match (has("admin_key"), oauth) {
         _ if !is_host => "`host` is a name alone, as acme.worksection.com",
-        (false, false) => return None,
+        (_, false) => return None,
         (true, true) => "two ways in: expected either `admin_key`, or `client_id` and what belongs to it",
-        (true, false) => return None,
         (false, true) if !has("client_id") => "`client_id` is missing",
         (false, true) if !has("client_secret") => "`client_secret` is missing beside `client_id`",
         (false, true) => match sources_of_tokens {

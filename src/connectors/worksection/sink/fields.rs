@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    fn write(verb: Verb, fields: Value) -> String {
+    fn write(verb: Verb, fields: &Value) -> String {
         match written(fields.as_object().unwrap(), verb, &TimeZone::UTC) {
             Ok(params) => params.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" & "),
             Err(why) => format!("no: {why}"),
@@ -238,24 +238,24 @@ mod tests {
     #[test]
     fn a_map_is_written_as_the_page_has_it() {
         let task = json!({"dateend": "2026-12-24T10:00:00Z", "title": "Offer", "tags": ["Urgent", 7], "priority": 5, "text": "a\nb", "todo": ["x", "y"], "subscribe": ["a@b.kr", "c@d.kr"], "email_user_to": "ANY"});
-        insta::assert_snapshot!(write(Verb::Create, task.clone()), @r"
+        insta::assert_snapshot!(write(Verb::Create, &task), @r"
         title=Offer & text=a
         b & todo[]=x & todo[]=y & email_user_to=ANY & priority=5 & dateend=24.12.2026 & subscribe=a@b.kr,c@d.kr & tags=Urgent,7
         ");
-        insta::assert_snapshot!(write(Verb::Update, task), @"title=Offer & email_user_to=ANY & priority=5 & dateend=24.12.2026 & tags=Urgent,7");
-        insta::assert_snapshot!(write(Verb::Update, json!({"email_user_to": null, "dateend": null, "tags": []})), @"email_user_to=NOONE & dateend= & tags=");
-        insta::assert_snapshot!(write(Verb::Cost, json!({"time": "0:09", "money": 12.5, "is_rate": true, "date": "2026-12-24"})), @"time=0:09 & money=12.5 & is_rate=1 & date=24.12.2026");
-        insta::assert_snapshot!(write(Verb::Tag, json!({"plus": "Sent", "minus": ["Draft", "New"]})), @"plus=Sent & minus=Draft,New");
+        insta::assert_snapshot!(write(Verb::Update, &task), @"title=Offer & email_user_to=ANY & priority=5 & dateend=24.12.2026 & tags=Urgent,7");
+        insta::assert_snapshot!(write(Verb::Update, &json!({"email_user_to": null, "dateend": null, "tags": []})), @"email_user_to=NOONE & dateend= & tags=");
+        insta::assert_snapshot!(write(Verb::Cost, &json!({"time": "0:09", "money": 12.5, "is_rate": true, "date": "2026-12-24"})), @"time=0:09 & money=12.5 & is_rate=1 & date=24.12.2026");
+        insta::assert_snapshot!(write(Verb::Tag, &json!({"plus": "Sent", "minus": ["Draft", "New"]})), @"plus=Sent & minus=Draft,New");
     }
 
     #[test]
     fn everything_that_is_wrong_is_told_at_once() {
         let wrong = json!({"title": " ", "priority": 11, "dateend": "soon", "email_user_to": "Kim", "tags": ["a,b"], "max_time": "x", "name": 1});
-        insta::assert_snapshot!(write(Verb::Create, wrong), @r#"no: name: `create` takes title, text, todo, id_parent, email_user_from, email_user_to, priority, datestart, dateend, subscribe, hidden, mention, max_time, max_money, tags; title: a task needs one; email_user_to: expected an e-mail address, ANY or NOONE, found "Kim"; priority: expected a whole number from 0 to 10; dateend: expected a date (2026-12-24) or an RFC 3339 time; max_time: expected a number; tags: "a,b" has a comma, which would make two of it: give its id"#);
-        insta::assert_snapshot!(write(Verb::Cost, json!({"time": "1:70", "title": "x"})), @"no: title: `cost` takes email_user_from, time, money, is_rate, comment, date; time: expected hours as 0.15 or 0:09");
-        insta::assert_snapshot!(write(Verb::Complete, json!({"title": "x"})), @"no: title: `complete` takes nothing");
+        insta::assert_snapshot!(write(Verb::Create, &wrong), @r#"no: name: `create` takes title, text, todo, id_parent, email_user_from, email_user_to, priority, datestart, dateend, subscribe, hidden, mention, max_time, max_money, tags; title: a task needs one; email_user_to: expected an e-mail address, ANY or NOONE, found "Kim"; priority: expected a whole number from 0 to 10; dateend: expected a date (2026-12-24) or an RFC 3339 time; max_time: expected a number; tags: "a,b" has a comma, which would make two of it: give its id"#);
+        insta::assert_snapshot!(write(Verb::Cost, &json!({"time": "1:70", "title": "x"})), @"no: title: `cost` takes email_user_from, time, money, is_rate, comment, date; time: expected hours as 0.15 or 0:09");
+        insta::assert_snapshot!(write(Verb::Complete, &json!({"title": "x"})), @"no: title: `complete` takes nothing");
         assert!(
-            write(Verb::Comment, json!({"text": "a".repeat(LONGEST_TEXT + 1)}))
+            write(Verb::Comment, &json!({"text": "a".repeat(LONGEST_TEXT + 1)}))
                 .starts_with("no: text: longer than 65536")
         );
     }
