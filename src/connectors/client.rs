@@ -20,7 +20,7 @@ use crate::store::Store;
 
 pub mod addresses;
 
-/// The longest answer that is read, in bytes. What comes after is left unread.
+/// The longest answer that is read, in bytes, unless [`Call::longest`] says otherwise. What comes after is left unread.
 pub const MAX_ANSWER: usize = 1 << 20;
 
 /// How long to wait for a connection: name, TCP and TLS together.
@@ -132,7 +132,14 @@ impl Client {
         Self { meter: Some(meter), ..self.clone() }
     }
 
-    /// Sends a call and reads the answer, at most [`MAX_ANSWER`] bytes of its body.
+    /// The same client, whose calls no meter admits: for what is not the account's API, as the renewal of its token. A call
+    /// that was admitted would wait for itself there.
+    #[must_use]
+    pub fn unmetered(&self) -> Self {
+        Self { meter: None, ..self.clone() }
+    }
+
+    /// Sends a call and reads the answer, at most [`Call::longest`] bytes of its body.
     ///
     /// # Errors
     /// [`SendError`], which says whether anything can have reached the vendor. Its text holds neither the URL's path
@@ -182,7 +189,7 @@ impl Client {
             .timeout(call.timeout);
         let response = request.send().await.map_err(|error| failed(call, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(response).await.map_err(|error| failed(call, &error))?;
+        let body = read(response, call.longest).await.map_err(|error| failed(call, &error))?;
         Ok(Answer { status, headers, body })
     }
 }
@@ -205,12 +212,12 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_idle_timeout(IDLE)
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+async fn read(mut response: reqwest::Response, longest: usize) -> Result<Bytes, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = MAX_ANSWER - body.len();
+        let room = longest - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == MAX_ANSWER {
+        if body.len() == longest {
             break;
         }
     }

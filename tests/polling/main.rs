@@ -12,4 +12,6 @@ mod http;
 mod strict;
 mod turns;
 mod walla;
+mod worksection;
+mod worksection_world;
 mod world;

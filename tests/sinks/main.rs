@@ -9,4 +9,7 @@ mod dooray_whole;
 mod http;
 mod slack;
 mod works;
+mod worksection;
+mod worksection_oauth;
+mod worksection_whole;
 mod world;
