@@ -8,5 +8,8 @@ mod dooray;
 mod dooray_whole;
 mod http;
 mod slack;
+mod slack_refusals;
+mod slack_whole;
+mod whole;
 mod works;
 mod world;
