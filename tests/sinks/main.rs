@@ -12,4 +12,7 @@ mod slack_refusals;
 mod slack_whole;
 mod whole;
 mod works;
+mod works_readings;
+mod works_token;
+mod works_whole;
 mod world;

@@ -22,7 +22,6 @@ time_zone: Asia/Seoul
 
 /// A bridge at work.
 pub struct Whole {
-    pub clock: Clock,
     pub served: Served,
     pub operator: Arc<Operator>,
     hooks: String,
@@ -51,7 +50,7 @@ impl Whole {
         let (operator, stop) = (bridge.operator(), CancellationToken::new());
         let hooks = format!("http://{}/hooks", bridge.hooks_address());
         let task = tokio::spawn(bridge.run(stop.clone()));
-        Self { clock, served, operator, hooks, stop, task, _dir: dir }
+        Self { served, operator, hooks, stop, task, _dir: dir }
     }
 
     /// Posts JSON to a source's hook; it has to be taken.
@@ -72,11 +71,10 @@ impl Whole {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(30), wait).await;
-        match waited {
-            Ok(state) => state,
-            Err(_) => panic!("waited in vain for {what}: {}", self.served.state().await),
+        if let Ok(state) = tokio::time::timeout(Duration::from_secs(30), wait).await {
+            return state;
         }
+        panic!("waited in vain for {what}: {}", self.served.state().await)
     }
 
     pub async fn stop(self) -> Served {
