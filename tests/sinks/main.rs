@@ -10,6 +10,8 @@ mod http;
 mod slack;
 mod slack_refusals;
 mod slack_whole;
+mod walla_lookup;
+mod walla_whole;
 mod whole;
 mod works;
 mod works_readings;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::questions::Questions;
 
 /// Where responses lie in an answer that is not a bare list.
-const LISTS: &[&str] = &["responses", "response", "data"];
+const LISTS: &[&str] = &["responses", "response", "data", "workspaces", "projects", "forms"];
 const IDS: &[&str] = &["responseKey", "responseId", "response_key", "response_id", "id"];
 const CUSTOMERS: &[&str] = &["customerKey", "customer_key"];
 const SUBMITTED: &[&str] = &["submittedAt", "submitted_at", "createdAt", "created_at", "timestamp"];
@@ -59,6 +59,24 @@ pub(super) fn list(answer: Value) -> Result<Vec<Value>, Unreadable> {
             None => Err(format!("no list of responses in {}", shape(&Value::Object(object)))),
         },
         other => Err(format!("no list of responses in {}", shape(&other))),
+    }
+}
+
+/// The response in an answer that has one, bare or under `response` or `data`; `None` if there is nothing in it.
+pub(super) fn one(answer: Value) -> Result<Option<Value>, Unreadable> {
+    let mut at = answer;
+    loop {
+        match at {
+            Value::Null => return Ok(None),
+            Value::Object(ref object) if object.is_empty() => return Ok(None),
+            Value::Array(mut items) if items.len() <= 1 => return Ok(items.pop()),
+            Value::Object(_) if text(&at, IDS).is_some() => return Ok(Some(at)),
+            Value::Object(ref mut object) => match LISTS.iter().find_map(|key| object.remove(*key)) {
+                Some(inner) => at = inner,
+                None => return Err(format!("no response in {}", shape(&at))),
+            },
+            other => return Err(format!("no response in {}", shape(&other))),
+        }
     }
 }
 
@@ -211,7 +229,7 @@ fn choices(kind: &str) -> Choices {
 }
 
 /// Text (or a number as it was written) under the first of these keys that has some.
-fn text(item: &Value, keys: &[&str]) -> Option<String> {
+pub(super) fn text(item: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| match item.get(key)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -364,6 +382,14 @@ mod tests {
         for answer in [json!(one), json!({"response": one}), json!({"success": true, "data": {"responses": one}})] {
             assert_eq!(list(answer).unwrap(), one);
         }
+        for answer in [json!(one[0]), json!(one), json!({"response": one[0]}), json!({"success": true, "data": one[0]})]
+        {
+            assert_eq!(super::one(answer).unwrap(), Some(one[0].clone()));
+        }
+        for nothing in [json!(null), json!({}), json!([]), json!({"response": {}}), json!({"response": null})] {
+            assert_eq!(super::one(nothing).unwrap(), None);
+        }
+        assert!(super::one(json!({"message": "x"})).is_err() && super::one(json!("x")).is_err());
         let told = list(json!({"message": "비밀", "code": 3})).unwrap_err();
         insta::assert_snapshot!(told, @"no list of responses in an object with the keys message, code");
         let told = Response::read(json!({"id": 1, "when": "비밀"}), &TimeZone::UTC).unwrap_err();
