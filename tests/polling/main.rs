@@ -11,4 +11,5 @@ mod dooray_world;
 mod strict;
 mod turns;
 mod walla;
+mod walla_past;
 mod world;

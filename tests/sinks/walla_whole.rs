@@ -1,6 +1,7 @@
 //! A whole bridge from Walla to Daou Office Works: a response becomes a record, an order one for a customer who answered,
 //! and a large form's past comes with a replay.
 
+use dari::admin::replay::ReplayRequest;
 use dari::connectors::sandbox::Served;
 use dari::connectors::{walla, works};
 use http::Method;
@@ -81,4 +82,27 @@ async fn a_response_becomes_a_record_and_an_order_finds_its_customer() {
     for path in ["/workspace/query/projectKey", "/workspace/ws-1/project/pj-7/response/get/customerKey/c1"] {
         assert!(asked.contains(&path), "{path}: {asked:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_brings_a_forms_past_from_the_file_of_all_its_responses() {
+    let (_, works) = played(&works::MANIFEST).await;
+    let walla = played(&walla::MANIFEST).await;
+    for n in 0..3 {
+        let submission = json!({ "id": format!("r{n}"), "answers": answers(&format!("사람 {n}"), "예") });
+        walla.1.play(Method::POST, "/_sandbox/responses", &submission).await;
+    }
+    let config = CONFIG.replace("WORKS", &works.url).replace("start: all", "start: now");
+    let bridge = Whole::start(walla, &config).await;
+    let past = ReplayRequest { source: Some("signup".to_owned()), past: true, ..ReplayRequest::default() };
+    let counted = bridge.operator.replay(ReplayRequest { dry_run: true, ..past.clone() }).await.unwrap();
+    assert_eq!((counted.events, counted.deliveries), (3, 3));
+    assert_eq!(works.state().await["records"], json!([]), "nothing was sent");
+    bridge.operator.replay(past).await.unwrap();
+    for n in 0..3 {
+        record(&works, &format!("r{n}"), &format!("사람 {n} 신청")).await;
+    }
+    assert_eq!(works.state().await["records"].as_array().unwrap().len(), 3);
+    let asked = bridge.stop().await.calls.all();
+    assert!(asked.iter().any(|call| call.path == "/workspace/ws-1/project/pj-7/response/list"));
 }

@@ -29,6 +29,8 @@ const PAGE: u64 = 100;
 const MOST: u64 = 1_000;
 /// How often a window is read again because it changed while its pages were read.
 const PASSES: usize = 4;
+/// How long the file of all responses may take.
+const EXPORT: Duration = Duration::from_hours(1);
 /// How many answers in a row may be no JSON.
 const GARBAGE: u32 = 5;
 
@@ -43,7 +45,7 @@ pub(super) enum Found {
 
 /// One form or project at one account.
 pub(super) struct Api {
-    pub(super) client: Client,
+    client: Client,
     clock: Clock,
     door: Door,
     target: Target,
@@ -103,6 +105,23 @@ impl Api {
             Got::Missing(_) => Ok(None),
             Got::Refused(why) => Err(stop(why)),
         }
+    }
+
+    /// Writes all responses of a project into a file, as Parquet.
+    pub(super) async fn export(&self, into: &mut tokio::fs::File) -> Result<(), PollError> {
+        let call = self.get(&["response", "list"], &[]).await?.timeout(EXPORT);
+        let sent = self.client.download(&call, into, super::export::LONGEST).await;
+        let answer = sent.map_err(|error| retry(None, format!("walla: {error}")))?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(self.unknown(&said(&answer)).await),
+            _ => Err(self.failed(&answer)),
+        }
+    }
+
+    /// True if all responses can be had in one file.
+    pub(super) fn exports(&self) -> bool {
+        matches!(self.target, Target::Project { .. })
     }
 
     /// The responses of a window.

@@ -198,6 +198,12 @@ fn normalise(kind: &str, value: &Value) -> Option<Value> {
     if empty {
         return None;
     }
+    // In a file without lists a list is text.
+    if let (true, Value::String(text)) = (is_choice(kind), value)
+        && let Ok(list @ Value::Array(_)) = serde_json::from_str(text)
+    {
+        return normalise(kind, &list);
+    }
     Some(match (choices(kind), value) {
         (Choices::Many, Value::Array(_)) | (Choices::Unknown, _) => value.clone(),
         (Choices::Many, one) => json!([one]),
@@ -211,6 +217,11 @@ enum Choices {
     Many,
     /// Of a type whose answers are passed on as they come.
     Unknown,
+}
+
+fn is_choice(kind: &str) -> bool {
+    let kind = kind.to_ascii_uppercase();
+    ["CHECKBOX", "SELECT", "CHOICE", "RADIO", "DROPDOWN", "RANKING"].iter().any(|word| kind.contains(word))
 }
 
 /// `CHECKBOX`, `MULTI_SELECT` and `FILE_UPLOAD` are the types that the page on field output schemas calls arrays.
@@ -237,15 +248,24 @@ pub(super) fn text(item: &Value, keys: &[&str]) -> Option<String> {
     })
 }
 
-/// RFC 3339, a date and time without a zone, or milliseconds since 1970.
+/// RFC 3339, a date and time without a zone, or a time since 1970.
 fn instant(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::String(text) => text.parse::<Timestamp>().ok().or_else(|| {
             let local: DateTime = text.parse().ok()?;
             Some(local.to_zoned(zone.clone()).ok()?.timestamp())
         }),
-        Value::Number(ms) => Timestamp::from_millisecond(ms.as_i64()?).ok(),
+        Value::Number(number) => since_1970(number.as_i64()?),
         _ => None,
+    }
+}
+
+/// Milliseconds, or what files have: micro- and nanoseconds, of which no time since 2001 is as small as one of the former.
+fn since_1970(number: i64) -> Option<Timestamp> {
+    match number.unsigned_abs() {
+        0..100_000_000_000_000 => Timestamp::from_millisecond(number).ok(),
+        100_000_000_000_000..100_000_000_000_000_000 => Timestamp::from_microsecond(number).ok(),
+        _ => Timestamp::from_nanosecond(i128::from(number)).ok(),
     }
 }
 
@@ -364,6 +384,9 @@ mod tests {
         assert_eq!(normalise("MATRIX", &json!(["a"])), Some(json!(["a"])));
         assert_eq!(normalise("CHECKBOX", &json!([""])), None);
         assert_eq!(normalise("RADIO", &json!("REDACTED")), Some(json!("REDACTED")));
+        assert_eq!(normalise("RADIO", &json!("[\"예\"]")), Some(json!("예")));
+        assert_eq!(normalise("CHECKBOX", &json!("[\"a\",\"b\"]")), Some(json!(["a", "b"])));
+        assert_eq!(normalise("TEXT", &json!("[\"a\"]")), Some(json!("[\"a\"]")), "what somebody wrote stays");
     }
 
     #[test]

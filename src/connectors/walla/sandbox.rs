@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::settings::parse_instant;
 
+mod export;
 mod open;
 mod places;
 mod switches;
@@ -53,6 +54,7 @@ pub fn router(clock: Clock) -> Router {
     let project = Router::new()
         .route("/", get(places::one_project))
         .route("/columns", get(columns))
+        .route("/response/list", get(export::list))
         .route("/response/query/dateRange", get(date_range))
         .route("/response/get/responseKey/{key}", get(by_response_key))
         .route("/response/get/customerKey/{key}", get(by_customer_key))

@@ -12,6 +12,7 @@ use super::client::{Api, Found, stop};
 use super::cursor::{Cursor, News, Window};
 use super::door::{Door, Target};
 use super::labels::{self, Labels};
+use super::past::{self, Past};
 use super::questions::Questions;
 use super::response::Response;
 use crate::clock::Clock;
@@ -112,6 +113,7 @@ struct Source {
     zone: TimeZone,
     clock: Clock,
     labels: Mutex<Labels>,
+    past: Mutex<Past>,
 }
 
 fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
@@ -139,6 +141,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         zone: build.zone.clone(),
         clock: build.clock.clone(),
         labels: Mutex::default(),
+        past: Mutex::default(),
     })))
 }
 
@@ -149,6 +152,9 @@ impl Poller for Source {
     }
 
     async fn poll(&self, cursor: Option<&Value>, _: &dyn Memory) -> Result<Page, PollError> {
+        if let Some(row) = cursor.and_then(past::row) {
+            return self.past.lock().await.page(&self.api, &self.labels, row?, &self.zone).await;
+        }
         let now = self.clock.now();
         let (mut cursor, mut note) = match cursor {
             Some(value) => (read_cursor(value)?, None),
@@ -172,7 +178,10 @@ impl Poller for Source {
     }
 
     fn past(&self, from: Option<Timestamp>) -> Option<Value> {
-        serde_json::to_value(Cursor::from_start(from.unwrap_or(BEGINNING))).ok()
+        match from {
+            None if self.api.exports() => serde_json::to_value(past::BEGINNING).ok(),
+            from => serde_json::to_value(Cursor::from_start(from.unwrap_or(BEGINNING))).ok(),
+        }
     }
 }
 
