@@ -19,6 +19,7 @@ use crate::connectors::{Answer, Call};
 use crate::store::Store;
 
 pub mod addresses;
+mod download;
 
 /// The longest answer that is read, in bytes, unless [`Call::longest`] says otherwise. What comes after is left unread.
 pub const MAX_ANSWER: usize = 1 << 20;
@@ -168,7 +169,7 @@ impl Client {
         self.exchange(&call).await
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
+    fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, SendError> {
         let inner = &*self.connections;
         if let Some(why) = inner.no_tls.as_ref().filter(|_| call.url.scheme() == "https") {
             return Err(SendError::NotSent(why.clone()));
@@ -182,11 +183,15 @@ impl Client {
                 &inner.public
             }
         };
-        let request = client
+        Ok(client
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone())
             .body(call.body.clone())
-            .timeout(call.timeout);
+            .timeout(call.timeout))
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
+        let request = self.request(call)?;
         let response = request.send().await.map_err(|error| failed(call, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response, call.longest).await.map_err(|error| failed(call, &error))?;

@@ -9,3 +9,4 @@ mod limits;
 mod senders;
 mod support;
 mod worksection;
+mod walla;

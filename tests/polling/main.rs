@@ -14,4 +14,5 @@ mod turns;
 mod walla;
 mod worksection;
 mod worksection_world;
+mod walla_past;
 mod world;
