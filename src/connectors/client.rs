@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use jiff::Timestamp;
 
 use crate::connectors::tokens::{Registry, TokenError};
@@ -120,6 +119,12 @@ impl Client {
         Self { tokens: Arc::new(Registry::keeping(store)), ..self.clone() }
     }
 
+    /// The same connections with no tokens and no meter: for whatever renews a token, which is not to hold all the others.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { connections: Arc::clone(&self.connections), tokens: Arc::default(), meter: None }
+    }
+
     /// The access tokens of the accounts, shared by all clones.
     #[must_use]
     pub fn tokens(&self) -> &Registry {
@@ -152,7 +157,7 @@ impl Client {
         let mut call = call.clone();
         tokens.put(&mut call.headers).await?;
         let answer = self.exchange(&call).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
+        if !tokens.refuses(&answer) {
             return Ok(answer);
         }
         // It may have ended early; a call that was not let in did nothing, so it can be made again with a new one.
@@ -161,7 +166,20 @@ impl Client {
         self.exchange(&call).await
     }
 
+    /// Sends a call and reads the answer, at most `most` bytes of its body: for a file, which may be longer than
+    /// an answer. No token is put in, and no meter asked.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn fetch(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
+        self.exchange_up_to(call, most).await
+    }
+
     async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
+        self.exchange_up_to(call, MAX_ANSWER).await
+    }
+
+    async fn exchange_up_to(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
         let inner = &*self.connections;
         if let Some(why) = inner.no_tls.as_ref().filter(|_| call.url.scheme() == "https") {
             return Err(SendError::NotSent(why.clone()));
@@ -182,7 +200,7 @@ impl Client {
             .timeout(call.timeout);
         let response = request.send().await.map_err(|error| failed(call, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(response).await.map_err(|error| failed(call, &error))?;
+        let body = read(response, most).await.map_err(|error| failed(call, &error))?;
         Ok(Answer { status, headers, body })
     }
 }
@@ -205,12 +223,12 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_idle_timeout(IDLE)
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+async fn read(mut response: reqwest::Response, most: usize) -> Result<Bytes, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = MAX_ANSWER - body.len();
+        let room = most - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == MAX_ANSWER {
+        if body.len() == most {
             break;
         }
     }

@@ -11,4 +11,5 @@ mod dooray_world;
 mod strict;
 mod turns;
 mod walla;
+mod workfront;
 mod world;

@@ -113,8 +113,15 @@ pub(super) fn known(value: &str, url: &str) -> String {
 /// Puts what the sandbox knows in place of what is there.
 fn replace(node: &mut Node, manifest: &Manifest, url: &str) {
     for (key, value) in manifest.sandbox.iter().flat_map(|sandbox| sandbox.knows) {
-        if node.get(key).is_some() {
-            put(node, key, NodeValue::Text(known(value, url)));
+        let mut at = &mut *node;
+        let mut path = key.split('.').peekable();
+        while let Some(key) = path.next() {
+            let NodeValue::Map(entries) = &mut at.value else { break };
+            let Some((_, below)) = entries.iter_mut().find(|(known, _)| known.name == key) else { break };
+            at = below;
+            if path.peek().is_none() {
+                at.value = NodeValue::Text(known(value, url));
+            }
         }
     }
 }
