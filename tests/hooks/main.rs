@@ -8,3 +8,4 @@ mod dooray;
 mod limits;
 mod senders;
 mod support;
+mod workfront;

@@ -12,5 +12,6 @@ mod workfront;
 mod workfront_auth;
 mod workfront_bulk;
 mod workfront_files;
+mod workfront_whole;
 mod works;
 mod world;
