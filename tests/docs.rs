@@ -101,8 +101,8 @@ fn faults(shown: &Shown) -> Option<String> {
     for name in text.split("${file:").skip(1).filter_map(|rest| rest.split('}').next()) {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        let content = if name.ends_with(".pem") { KEY } else { "dummy\n" };
-        fs::write(path, content).expect("a file");
+        let content = if path.extension().is_some_and(|kind| kind == "pem") { KEY } else { "dummy\n" };
+        fs::write(&path, content).expect("a file");
     }
     let file = dir.path().join("dari.yaml");
     fs::write(&file, text).expect("a file");

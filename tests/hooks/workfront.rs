@@ -6,7 +6,8 @@ use dari::clock::Clock;
 use dari::connectors::client::Client;
 use dari::connectors::sandbox::{self as served, Fault, Served};
 use dari::connectors::workfront::{MANIFEST, hook::KIND, sandbox};
-use dari::connectors::{Account, Build, PollError, Registrar};
+use dari::connectors::{Account, Build, Fetched, PollError, Registrar, SourceRole};
+use dari::event::{NewEvent, Payload};
 use dari::settings::{Node, Settings};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -64,6 +65,39 @@ async fn workfront_is_believed_by_its_bearer_token() {
     assert_eq!(bridge.fake.events().len(), 3);
 }
 
+#[tokio::test]
+async fn an_object_is_read_again_under_the_same_id() {
+    let world = played().await;
+    let task = json!({ "objCode": "TASK", "ID": "42", "name": "as it is", "DE:CustomText": "x" });
+    world.1.play(http::Method::POST, "/_sandbox/objects", &task).await;
+    let source = json!({ "tokens": TOKEN, "account": "wf", "object": "task", "fetch": true });
+    let role = built(&world, &json!({ "session": sandbox::SESSION }), &source, |build| (KIND.build)(build).unwrap());
+    let SourceRole::Hook(hook) = role else { panic!("no hook") };
+    let again = hook.fetch().unwrap();
+    let hinted = |kind: &str, id: &str| {
+        let mut new = NewEvent::new(
+            kind,
+            Payload::from_value(&json!({ "before": { "name": "as it was" }, "raw": { "subscriptionId": "s1" } })),
+        );
+        new.subject = Some(id.to_owned());
+        new.stamp("tasks", &world.0).unwrap()
+    };
+    let event = hinted("object.updated", "42");
+    let Fetched::Event(read) = again.fetch(&event).await.unwrap() else { panic!("gone") };
+    assert_eq!((read.id.as_deref(), read.subject.as_deref()), (Some(event.id.as_str()), Some("42")));
+    let data = read.data.value();
+    assert_eq!((&data["object"]["name"], &data["before"]["name"]), (&json!("as it is"), &json!("as it was")));
+    assert_eq!(
+        (&data["object"]["parameterValues"]["DE:CustomText"], &data["hook"]["subscriptionId"]),
+        (&json!("x"), &json!("s1"))
+    );
+    for gone in [hinted("object.updated", "43"), hinted("object.deleted", "42")] {
+        assert!(matches!(again.fetch(&gone).await.unwrap(), Fetched::Gone(_)));
+    }
+    world.1.faults.next(Fault::ServerError, 1);
+    assert!(matches!(again.fetch(&event).await, Err(PollError::Retry { .. })));
+}
+
 async fn played() -> (Clock, Served) {
     let clock = Clock::manual("2026-11-21T00:00:00Z".parse().unwrap());
     let router = (MANIFEST.sandbox.unwrap().router)(clock.clone());
@@ -71,19 +105,23 @@ async fn played() -> (Clock, Served) {
     (clock, served)
 }
 
-fn registrar((clock, served): &(Clock, Served), auth: &Value, source: &Value) -> Box<dyn Registrar> {
+fn registrar(world: &(Clock, Served), auth: &Value, source: &Value) -> Box<dyn Registrar> {
+    built(world, auth, source, |build| (KIND.registrar.unwrap())(build).unwrap())
+}
+
+/// What is built from a source's settings at the sandbox's account.
+fn built<T>((clock, served): &(Clock, Served), auth: &Value, source: &Value, what: impl Fn(&Build<'_>) -> T) -> T {
     let account = Node::from(&json!({ "host": "acme.my.workfront.com", "auth": auth }));
     let source = Node::from(source);
     let account_fields = MANIFEST.account.as_ref().unwrap().fields;
-    let build = Build {
+    what(&Build {
         name: "tasks",
         settings: Settings::new(&source, KIND.fields),
         account: Some(Account { name: "wf", settings: Settings::new(&account, account_fields), url: &served.url }),
         zone: TimeZone::UTC,
         client: Client::new().unwrap(),
         clock: clock.clone(),
-    };
-    (KIND.registrar.unwrap())(&build).unwrap()
+    })
 }
 
 #[tokio::test]

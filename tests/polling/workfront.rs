@@ -271,6 +271,18 @@ async fn a_start_now_learns_what_is_there() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_behind_loses_nothing() {
+    let world = Workfront::new().await;
+    let poller = world.poller(&with("every: 1s"));
+    world.task(json!({ "ID": "1", "name": "old", "lastUpdateDate": "2026-11-20T23:00:00Z" })).await;
+    world.all(&*poller).await;
+    // The vendor's clock is two minutes behind ours.
+    world.task(json!({ "ID": "1", "name": "changed", "lastUpdateDate": "2026-11-20T23:58:00Z" })).await;
+    world.task(json!({ "ID": "2", "name": "new", "lastUpdateDate": "2026-11-20T23:58:01Z" })).await;
+    assert_eq!(told(&world.all(&*poller).await), ["object.updated 1", "object.created 2"]);
+}
+
+#[tokio::test]
 async fn p9_what_is_gone_is_asked_for_before_it_is_called_deleted() {
     for all_or_none in [false, true] {
         let world = Workfront::new().await;

@@ -12,6 +12,7 @@ mod workfront;
 mod workfront_auth;
 mod workfront_bulk;
 mod workfront_files;
+mod workfront_lookup;
 mod workfront_whole;
 mod works;
 mod world;

@@ -65,7 +65,9 @@ impl Renew for Renewal {
 
     /// A session that has ended is told in an `error` too, with a 401 or without.
     fn refuses(&self, answer: &Answer) -> bool {
-        answer.status == StatusCode::UNAUTHORIZED || answer::refuses_credentials(answer)
+        // An error is short: what is long is not read twice.
+        let is_short = answer.body.len() < 64 << 10;
+        answer.status == StatusCode::UNAUTHORIZED || (is_short && answer::refuses_credentials(answer))
     }
 }
 

@@ -4,20 +4,23 @@
 //! event, repeats for 48 hours what is not answered, sends an event twice while a subscription changes its version, and
 //! keeps no order: what happened when is in `eventTime`.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::registrar;
-use super::source::{self, KIND as POLLER};
-use super::times;
+use super::source::{self, Asking, KIND as POLLER};
+use super::{query, registrar, times};
 use crate::connectors::signature::credentials;
 use crate::connectors::{
-    Build, Hook, HookRequest, Reading, Refusal, SourceKind, SourceRole, reading, snapshot, verify,
+    Build, Fetch, Fetched, Hook, HookRequest, PollError, Reading, Refusal, SourceKind, SourceRole, reading, snapshot,
+    verify,
 };
-use crate::event::{NewEvent, Payload, Version};
+use crate::event::{Event, NewEvent, Payload, Version};
 use crate::settings::{Fault, Field, Kind, Need};
 
 /// The source.
@@ -95,6 +98,12 @@ const FIELDS: &[Field] = &[
         doc: "Whether all `filters` must hold or one of them.",
     },
     Field {
+        name: "fetch",
+        kind: Kind::Boolean,
+        need: Need::NotYet("reading the object again before it is passed on comes later"),
+        doc: "Reads the object again with the account first, with all of its own and its custom fields: what a message says is then only a hint that something happened.",
+    },
+    Field {
         name: "base64",
         kind: Kind::Boolean,
         need: Need::Default("false"),
@@ -105,6 +114,7 @@ const FIELDS: &[Field] = &[
 struct Events {
     tokens: Vec<SecretString>,
     object: Option<String>,
+    fetch: Option<Arc<Again>>,
 }
 
 fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
@@ -117,7 +127,9 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         );
         return Err(vec![Fault::new(settings.spot("tokens"), why)]);
     }
-    Ok(SourceRole::Hook(Box::new(Events { tokens, object: settings.text("object").map(str::to_owned) })))
+    let object = settings.text("object").map(str::to_owned);
+    let fetch = settings.flag("fetch").then(|| again(build, object.as_deref())).transpose()?.map(Arc::new);
+    Ok(SourceRole::Hook(Box::new(Events { tokens, object, fetch })))
 }
 
 impl Hook for Events {
@@ -160,6 +172,54 @@ impl Hook for Events {
         event.version = time.map(Version::Instant);
         Ok(Reading::Events(vec![event]))
     }
+
+    fn fetch(&self) -> Option<Arc<dyn Fetch>> {
+        self.fetch.clone().map(|again| again as Arc<dyn Fetch>)
+    }
+}
+
+/// What reads objects again.
+fn again(build: &Build<'_>, object: Option<&str>) -> Result<Again, Vec<Fault>> {
+    let fault = |key: &str, why: String| vec![Fault::new(build.settings.spot(key), why)];
+    if build.account.is_none() {
+        return Err(fault("fetch", "to read an object again the source needs an account".to_owned()));
+    }
+    let object =
+        object.ok_or_else(|| fault("object", "to read an object again the source needs its `object`".to_owned()))?;
+    let object = query::object(object).map_err(|why| fault("object", format!("`object`: {why}")))?;
+    let asking = Asking::of(build, object.clone(), &["*", "parameterValues"], Vec::new())?;
+    Ok(Again { asking, object })
+}
+
+/// Reads the object of an event again.
+struct Again {
+    asking: Asking,
+    object: String,
+}
+
+#[async_trait]
+impl Fetch for Again {
+    async fn fetch(&self, event: &Event) -> Result<Fetched, PollError> {
+        let Some(id) = event.subject.as_deref().filter(|_| !event.is_deletion()) else {
+            return Ok(Fetched::Gone("it is deleted".to_owned()));
+        };
+        let Some(row) = self.asking.by_ids(&[id]).await?.pop() else {
+            return Ok(Fetched::Gone(format!("workfront shows no object {id}")));
+        };
+        let said = event.data.value();
+        let mut data = source::data(&row.raw, &self.object);
+        if let Some(before) = said.get("before") {
+            data["before"] = before.clone();
+        }
+        data["hook"] = said["raw"].clone();
+        let mut new = NewEvent::new(event.kind.clone(), Payload::from_value(&data));
+        new.id = Some(event.id.clone());
+        new.subject.clone_from(&event.subject);
+        new.time = Some(event.time);
+        new.version = row.updated.map(Version::Instant);
+        new.headers.clone_from(&event.headers);
+        Ok(Fetched::Event(Box::new(new)))
+    }
 }
 
 /// A state: an object, base64 of one, or nothing.
@@ -190,7 +250,7 @@ mod tests {
     use super::*;
 
     fn read(body: &Value) -> Result<NewEvent, Refusal> {
-        let hook = Events { tokens: vec!["0123456789abcdef".into()], object: Some("task".to_owned()) };
+        let hook = Events { tokens: vec!["0123456789abcdef".into()], object: Some("task".to_owned()), fetch: None };
         let (headers, body) = (HeaderMap::new(), Bytes::from(body.to_string()));
         let request =
             HookRequest { method: &Method::POST, headers: &headers, query: "", path_secret: None, body: &body };

@@ -7,7 +7,7 @@
 //! | request | does |
 //! | --- | --- |
 //! | `GET /_sandbox/state` | shows everything |
-//! | `PUT /_sandbox/state` | sets [`Switches`]: what the pages leave open or contradict; `{ "revoke": true }` ends all tokens |
+//! | `PUT /_sandbox/state` | sets [`Switches`]: what the pages leave open or contradict; `{ "revoke": true }` ends all tokens, `custom` adds custom fields |
 //! | `POST /_sandbox/objects` | makes an object, or changes the one with its `ID`; `objCode` says of which kind |
 //! | `DELETE /_sandbox/objects/{id}` | removes one |
 
@@ -55,7 +55,7 @@ pub const ORG: &str = "1234567890ABCDEF@AdobeOrg";
 pub const SCOPE: &str = "openid,AdobeID,profile";
 /// The project that is there.
 pub const PROJECT: &str = "4c7c08b20000002de5ca1ebc19edf2d5";
-/// The custom fields that there are.
+/// The custom fields that there are at first.
 pub const CUSTOM: [&str; 5] = ["DE:CustomText", "DE:CustomNumber", "DE:CustomCheckBoxes", "DE:Deadline", "DE:Dari"];
 
 /// What it knows, by the keys of accounts.
@@ -136,6 +136,8 @@ impl Default for Switches {
 struct Tenant {
     switches: Switches,
     objects: Vec<Value>,
+    /// The custom fields.
+    custom: Vec<String>,
     /// Named actions, moves and shares: `{ object, id, action, arguments }`.
     actions: Vec<Value>,
     /// Uploaded files: `{ handle, name, bytes }`.
@@ -212,6 +214,7 @@ impl Tenant {
         let mut tenant = Self {
             switches: Switches::default(),
             objects: Vec::new(),
+            custom: CUSTOM.map(str::to_owned).to_vec(),
             actions: Vec::new(),
             files: Vec::new(),
             subscriptions: Vec::new(),
@@ -266,6 +269,12 @@ async fn switch(State(shared): State<Shared>, Json(wanted): Json<Value>) -> Resp
     if wanted["revoke"] == true {
         tenant.tokens.clear();
     }
+    // Of a sink's keys too: its own custom fields are there.
+    for name in ["custom", "reference", "dates"].iter().flat_map(|key| texts(&wanted[*key])) {
+        if name.starts_with("DE:") && !tenant.custom.contains(&name) {
+            tenant.custom.push(name);
+        }
+    }
     let mut now = serde_json::to_value(&tenant.switches).unwrap_or_default();
     if let (Some(now), Some(wanted)) = (now.as_object_mut(), wanted.as_object()) {
         for (key, value) in wanted {
@@ -281,6 +290,12 @@ async fn switch(State(shared): State<Shared>, Json(wanted): Json<Value>) -> Resp
         }
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
+}
+
+/// Text, or a list of texts.
+fn texts(value: &Value) -> Vec<String> {
+    let items = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+    items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
 async fn play(State(shared): State<Shared>, Json(given): Json<Map<String, Value>>) -> Json<Value> {

@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Said, Trouble};
 use super::door::{Door, Parameters, parameters};
-use super::times;
+use super::{query, times};
 use crate::clock::Clock;
 use crate::connectors::client::{Client, MAX_ANSWER};
-use crate::connectors::{Memory, Page, PollError, Poller, reading, snapshot};
+use crate::connectors::{Build, Built, Memory, Page, PollError, Poller, reading, snapshot};
 use crate::event::{NewEvent, Payload, Version};
+use crate::settings::Fault;
 
 mod build;
 mod missing;
@@ -44,7 +45,7 @@ struct Source {
 }
 
 /// Asks for objects of one kind.
-struct Asking {
+pub(super) struct Asking {
     door: Door,
     client: Client,
     clock: Clock,
@@ -82,11 +83,11 @@ struct Cursor {
 
 /// An object as it was read.
 #[derive(Clone, Debug)]
-struct Row {
+pub(super) struct Row {
     id: String,
-    updated: Option<Timestamp>,
+    pub(super) updated: Option<Timestamp>,
     created: Option<Timestamp>,
-    raw: Value,
+    pub(super) raw: Value,
 }
 
 impl Row {
@@ -127,6 +128,10 @@ impl Poller for Source {
         };
         let (rows, full) = self.read_page(&cursor).await?;
         let mut next = self.next(&cursor, &rows, full, now);
+        if !full && !cursor.past && self.start == Start::Now {
+            // All is learnt: what is not known is new, whatever the vendor's clock says.
+            next.start = BEGINNING;
+        }
         let hashes = memory.hashes().await?;
         let mut page = Page { more: full, note, ..Page::default() };
         let mut seen = BTreeSet::new();
@@ -220,8 +225,9 @@ impl Source {
         let cursor = cursor.clone();
         if !full {
             let from = now.saturating_sub(self.overlap).unwrap_or(BEGINNING);
-            // Not before the beginning of the source's time, nor back to what lies long behind.
-            return Cursor { from: from.max(cursor.start.min(now)).min(now), first: 0, ..cursor };
+            // Not before the beginning of the source's time.
+            let earliest = if self.start == Start::Now && !cursor.past { BEGINNING } else { cursor.start };
+            return Cursor { from: from.max(earliest.min(now)), first: 0, ..cursor };
         }
         let sorted = rows.is_sorted_by_key(|row| row.updated);
         match rows.last().and_then(|row| row.updated) {
@@ -283,7 +289,21 @@ pub(super) fn data(raw: &Value, object: &str) -> Value {
     json!({ "objCode": code, "object": times::normalised(raw), "raw": raw })
 }
 
+/// What is needed of every object.
+const NEEDED: [&str; 4] = ["ID", "name", "lastUpdateDate", "entryDate"];
+
 impl Asking {
+    /// Asks with the account of a build.
+    ///
+    /// # Errors
+    /// What is wrong with the account or the fields.
+    pub(super) fn of(build: &Build<'_>, object: String, fields: &[&str], filters: Parameters) -> Built<Self> {
+        let fields = query::fields(fields, &NEEDED)
+            .map_err(|why| vec![Fault::new(build.settings.spot("fields"), format!("`fields`: {why}"))])?;
+        let (client, clock) = (build.client.clone(), build.clock.clone());
+        Ok(Self { door: Door::of(build)?, client, clock, object, fields, filters })
+    }
+
     /// A page of a search; `None` if it is longer than is read of an answer.
     async fn search(&self, mut how: Parameters) -> Result<Option<Vec<Row>>, PollError> {
         how.extend(self.filters.iter().cloned());
@@ -291,7 +311,7 @@ impl Asking {
     }
 
     /// Those of these objects that are there.
-    async fn by_ids(&self, ids: &[&str]) -> Result<Vec<Row>, PollError> {
+    pub(super) async fn by_ids(&self, ids: &[&str]) -> Result<Vec<Row>, PollError> {
         let how = parameters([("id", ids.join(",")), ("fields", self.fields.clone())]);
         match (self.rows(&[], how).await?, ids) {
             (Ok(Some(rows)), _) => Ok(rows),

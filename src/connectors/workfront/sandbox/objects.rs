@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::calls::{CONTROLS, Parameters, get, written};
-use super::{CUSTOM, No, Reply, Tenant, search, wrong};
+use super::{No, Reply, Tenant, search, wrong};
 use crate::connectors::workfront::times;
 
 /// A kind of object.
@@ -117,9 +117,9 @@ pub(super) fn kind(name: &str) -> Option<&'static Kind> {
 
 impl Kind {
     /// Refuses a field that there is none of.
-    pub(super) fn knows(&self, field: &str) -> Result<(), No> {
+    pub(super) fn knows(&self, tenant: &Tenant, field: &str) -> Result<(), No> {
         let known = |name: &str| COMMON.contains(&name) || self.fields.contains(&name);
-        if known(field) || CUSTOM.contains(&field) {
+        if known(field) || tenant.custom.iter().any(|custom| custom == field) {
             return Ok(());
         }
         // What lies below a reference or a collection is not looked into.
@@ -153,12 +153,12 @@ fn shown(tenant: &Tenant, object: &Value, parameters: &Parameters) -> Reply {
 
 pub(super) fn one(tenant: &mut Tenant, kind: &Kind, id: &str, parameters: &Parameters) -> Reply {
     let object = kind.find(tenant, id)?.clone();
-    search::check_fields(kind, get(parameters, "fields"))?;
+    search::check_fields(tenant, kind, get(parameters, "fields"))?;
     shown(tenant, &object, parameters)
 }
 
 pub(super) fn several(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters) -> Reply {
-    search::check_fields(kind, get(parameters, "fields"))?;
+    search::check_fields(tenant, kind, get(parameters, "fields"))?;
     let mut rows = Vec::new();
     for id in get(parameters, "id").ok_or_else(|| wrong("ID is missing"))?.split(',') {
         let object = kind.find(tenant, id).map(|object| object.clone());
@@ -174,7 +174,7 @@ pub(super) fn several(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters)
 /// Checks fields that are to be written.
 fn check(tenant: &Tenant, kind: &Kind, fields: &Map<String, Value>) -> Result<(), No> {
     for (name, value) in fields {
-        kind.knows(name)?;
+        kind.knows(tenant, name)?;
         if READ_ONLY.contains(&name.as_str()) {
             return Err(wrong(format!("The field {name} is read only")));
         }

@@ -30,19 +30,19 @@ struct Filter {
 /// Filters that hold together; several of them are alternatives.
 type Group = BTreeMap<String, Filter>;
 
-pub(super) fn check_fields(kind: &Kind, fields: Option<&str>) -> Result<(), No> {
+pub(super) fn check_fields(tenant: &Tenant, kind: &Kind, fields: Option<&str>) -> Result<(), No> {
     for field in fields.into_iter().flat_map(|fields| fields.split(',')) {
         if field.strip_prefix("DE:").unwrap_or(field).split(':').count() > DEPTH {
             return Err(wrong(format!("The maximum field depth is {DEPTH}: {field}")));
         }
         if field != "*" {
-            kind.knows(field)?;
+            kind.knows(tenant, field)?;
         }
     }
     Ok(())
 }
 
-fn groups(kind: &Kind, parameters: &Parameters) -> Result<Vec<Group>, No> {
+fn groups(tenant: &Tenant, kind: &Kind, parameters: &Parameters) -> Result<Vec<Group>, No> {
     let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
     for (name, value) in parameters {
         let other = OTHERS.contains(&name.as_str()) || name.starts_with("$$") || name.ends_with("_Sort");
@@ -52,7 +52,7 @@ fn groups(kind: &Kind, parameters: &Parameters) -> Result<Vec<Group>, No> {
         if name == "filters" {
             let Ok(Value::Object(more)) = serde_json::from_str(value) else { return Err(wrong("filters is not JSON")) };
             for (name, value) in more {
-                kind.knows(&name)?;
+                kind.knows(tenant, &name)?;
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 groups.entry(0).or_default().entry(name).or_default().value = value;
             }
@@ -64,13 +64,13 @@ fn groups(kind: &Kind, parameters: &Parameters) -> Result<Vec<Group>, No> {
         };
         let group = groups.entry(number).or_default();
         if let Some(field) = field.strip_suffix("_Mod") {
-            kind.knows(field)?;
+            kind.knows(tenant, field)?;
             group.entry(field.to_owned()).or_default().modifier.clone_from(value);
         } else if let Some(field) = field.strip_suffix("_Range") {
-            kind.knows(field)?;
+            kind.knows(tenant, field)?;
             group.entry(field.to_owned()).or_default().range.clone_from(value);
         } else {
-            kind.knows(field)?;
+            kind.knows(tenant, field)?;
             group.entry(field.to_owned()).or_default().value.clone_from(value);
         }
     }
@@ -126,7 +126,7 @@ fn at(tenant: &Tenant, object: &Value, path: &str) -> Value {
 }
 
 fn matching(tenant: &Tenant, kind: &Kind, parameters: &Parameters) -> Result<Vec<Value>, No> {
-    let groups = groups(kind, parameters)?;
+    let groups = groups(tenant, kind, parameters)?;
     let mut rows = Vec::new();
     let is_shown =
         |object: &&Value| kind.is(object) && !tenant.switches.hidden.iter().any(|id| object["ID"] == id.as_str());
@@ -147,7 +147,7 @@ fn matching(tenant: &Tenant, kind: &Kind, parameters: &Parameters) -> Result<Vec
 }
 
 pub(super) fn search(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters) -> Reply {
-    check_fields(kind, get(parameters, "fields"))?;
+    check_fields(tenant, kind, get(parameters, "fields"))?;
     let number = |name: &str, default: usize| match get(parameters, name) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| wrong(format!("{name} is no number"))),
@@ -166,7 +166,7 @@ pub(super) fn search(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters) 
         rows.rotate_left(by);
     }
     for (field, down) in sorts.into_iter().rev() {
-        kind.knows(field)?;
+        kind.knows(tenant, field)?;
         rows.sort_by(|a, b| {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let order = text(&a[field]).cmp(&text(&b[field]));

@@ -12,7 +12,7 @@ use crate::outcome::Verb;
 const HARMLESS: [&str; 4] = ["calculateTimeline", "calculateFinance", "calculateDataExtension", "markViewed"];
 
 /// Whom an object is shared with. Source: the page's examples (USER, TEAMOB) and the vendor's access rules.
-const ACCESSORS: [&str; 6] = ["USER", "TEAMOB", "ROLE", "GROUP", "CMPY", "TEAM"];
+const ACCESSORS: [&str; 5] = ["USER", "TEAMOB", "ROLE", "GROUP", "CMPY"];
 
 /// Parameters that say how a call is made, not what is done.
 const CONTROLS: [&str; 9] =

@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 
 use super::{Asking, BEGINNING, Source, Start};
-use crate::connectors::workfront::door::Door;
 use crate::connectors::workfront::query;
 use crate::connectors::{Build, EventDoc, SourceKind, SourceRole};
 use crate::settings::{Fault, Field, Kind, Need, Node, parse_instant};
@@ -105,7 +104,6 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let object = query::object(settings.text("object").unwrap_or_default()).map_err(of("object"))?;
     let wanted = settings.texts("fields");
     let wanted = if wanted.is_empty() { vec!["*"] } else { wanted };
-    let fields = query::fields(&wanted, &["ID", "name", "lastUpdateDate", "entryDate"]).map_err(of("fields"))?;
     let entries = settings.get("filter").map(Node::entries).unwrap_or_default();
     let pairs: Vec<(&str, &str)> =
         entries.iter().filter_map(|(key, node)| Some((key.name.as_str(), node.text()?))).collect();
@@ -129,14 +127,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     };
     let length = |key| settings.duration(key).and_then(|length| SignedDuration::try_from(length).ok());
     Ok(SourceRole::Poller(Box::new(Source {
-        asking: Asking {
-            door: Door::of(build)?,
-            client: build.client.clone(),
-            clock: build.clock.clone(),
-            object,
-            fields,
-            filters,
-        },
+        asking: Asking::of(build, object, &wanted, filters)?,
         every,
         overlap: length("overlap").unwrap_or_default(),
         start,
