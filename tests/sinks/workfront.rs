@@ -309,6 +309,60 @@ async fn the_probe_reads_one_id() {
 }
 
 #[tokio::test]
+async fn the_sandbox_refuses_what_the_vendor_would() {
+    let (world, sink) = world(TASKS).await;
+    let probe = sink.probe().unwrap();
+    let ask = async |path: &str, form: &str| {
+        let url = world.served.url.clone() + "/attask/api/v15.0" + path;
+        let body = bytes::Bytes::from(format!("{form}&apiKey={}", sandbox::API_KEY));
+        let call = dari::connectors::Call { url: url.parse().unwrap(), body, ..probe.clone() };
+        world.client.send(&call).await.unwrap()
+    };
+    for (path, form, expected) in [
+        ("/task/search", "method=get&$$LIMIT=2001", "2000"),
+        ("/task/search", "method=get&fields=a:b:c:d:e", "field depth is 4"),
+        ("/task/search", "method=get&name=a&name_Mod=like", "Invalid modifier like"),
+        ("/task/search", "method=get&Name=a", "does not support field Name (Task)"),
+        ("/task", r#"updates={"name":"a"}&status=NEW"#, "Cannot mix"),
+        ("/task", r#"updates={"name":"a"}"#, "projectID cannot be null"),
+        ("/proj", r#"updates={"name":"a","plannedStartDate":"2026-11-30"}"#, "Unparseable date"),
+        ("/proj", r#"updates={"name":"a","entryDate":"2026-11-30T09:00:00:000-0600"}"#, "read only"),
+        ("/task/7/explode", "method=put", "not found"),
+        ("/document", r#"updates={"name":"a","handle":"x","docObjCode":"PROJ","objID":"y"}"#, "handle"),
+        ("/alien", "name=a", "invalid objCode"),
+    ] {
+        let answer = ask(path, form).await;
+        assert!(
+            answer.status.is_client_error() && answer.text().contains(expected),
+            "{path} {form}: {}",
+            answer.summary()
+        );
+    }
+    // Without a sort, pages overlap and miss rows.
+    for n in 0..4 {
+        delivered(&world, &*sink, &task("a").webhook_id(["a", "b", "c", "d"][n])).await;
+    }
+    let page = async |first: usize, more: &str| {
+        let answer = ask("/task/search", &format!("method=get&$$FIRST={first}&$$LIMIT=2{more}")).await;
+        let rows = answer.json().unwrap()["data"].as_array().unwrap().clone();
+        rows.into_iter().map(|row| row["ID"].to_string()).collect::<Vec<_>>()
+    };
+    let (unsorted, sorted) = (
+        [page(0, "").await, page(2, "").await].concat(),
+        [page(0, "&ID_Sort=asc").await, page(2, "&ID_Sort=asc").await].concat(),
+    );
+    let distinct = |ids: &[String]| ids.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!((distinct(&sorted), distinct(&unsorted) < 4), (4, true), "{unsorted:?}");
+    let all = async |limit: usize| {
+        switch(&world, json!({ "default_limit": limit })).await;
+        ask("/task/search", "method=get").await.json().unwrap()["data"].as_array().unwrap().len()
+    };
+    assert_eq!((all(100).await, all(3).await), (4, 3));
+    let by_id = ask("/task/search", "method=get&map=true").await.json().unwrap()["data"].clone();
+    assert!(by_id.as_object().is_some());
+}
+
+#[tokio::test]
 async fn a_config_is_told_what_is_wrong_with_it() {
     let world = World::of(&MANIFEST).await;
     let told = |accounts: &str, sink: &str| world.try_sink(accounts, sink).err().unwrap();

@@ -119,13 +119,18 @@ fn trouble(status: StatusCode, error: Option<&Value>) -> Trouble {
         ])
     {
         Trouble::Permission
-    } else if is(StatusCode::NOT_FOUND) || says(&["notfound"]) || message.contains("not found") {
+    } else if is(StatusCode::NOT_FOUND) || class.contains("notfound") || is_gone(&message) {
         Trouble::Missing
     } else if status.is_server_error() || says(&["optimisticlock", "deadlock", "timed out"]) {
         Trouble::Passing
     } else {
         Trouble::Wrong
     }
+}
+
+/// Source: seen in public code: `Task with primary key value(s) "…" not found`. What else is not found is no object.
+fn is_gone(message: &str) -> bool {
+    message.contains("primary key") && message.contains("not found")
 }
 
 /// The records of an answer: of a list, of a map by ID, or the one that it is.
@@ -278,6 +283,7 @@ mod tests {
             (Verb::Update, 502, "<html>".to_owned(), "retry"),
             (Verb::Update, 404, no("", "Task with primary key value(s) \"7\" not found"), "reject"),
             (Verb::Delete, 404, no("", "x"), "delivered"),
+            (Verb::Delete, 422, no("", "Parameter \"DE:x\" not found"), "reject"),
             (Verb::Delete, 200, no("com.attask.ObjectNotFoundException", "x"), "delivered"),
         ];
         for (verb, status, body, name) in cases {

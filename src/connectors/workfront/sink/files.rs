@@ -3,6 +3,8 @@
 //! An event says which file, so what it says must not lead the bridge anywhere: only to a named host by the named scheme, not by a
 //! redirect to another, not to a private address, and not to more than `fetch_limit`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -16,6 +18,9 @@ use crate::settings::Settings;
 
 /// How many redirects within one host are followed.
 const REDIRECTS: usize = 3;
+
+/// How long a file may be under way, each way.
+const FILE: Duration = Duration::from_mins(2);
 
 /// From where files may come.
 #[derive(Debug)]
@@ -76,7 +81,8 @@ impl Objects {
             Ok(content) => content,
             Err(why) => return Ok(refusal(&why)),
         };
-        let uploaded = client.send(&self.door.upload(&file.name, &content)).await.map_err(without_effect)?;
+        let uploaded =
+            client.send(&self.door.upload(&file.name, &content).timeout(FILE)).await.map_err(without_effect)?;
         let handle = match answer::read(&uploaded) {
             Said::Yes(said) => said["handle"].as_str().map(str::to_owned),
             Said::No(Trouble::Unclear, why) => return Err(SendError::NotSent(format!("the upload: {why}"))),
@@ -91,7 +97,7 @@ impl Objects {
     async fn fetch(&self, client: &Client, mut url: Url) -> Result<Result<Bytes, String>, SendError> {
         for _ in 0..=REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
-            let call = Call::new(Method::GET, url.clone()).addresses(self.files.addresses);
+            let call = Call::new(Method::GET, url.clone()).addresses(self.files.addresses).timeout(FILE);
             let answer = client.fetch(&call, self.files.most + 1).await.map_err(without_effect)?;
             let status = answer.status;
             if answer.body.len() > self.files.most {
