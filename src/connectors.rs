@@ -27,6 +27,7 @@ pub static ALL: &[&Manifest] = &[
     &slack::MANIFEST,
     &worksection::MANIFEST,
     &dooray::MANIFEST,
+    &workfront::MANIFEST,
     &github::MANIFEST,
     &stripe::MANIFEST,
     &shopify::MANIFEST,
@@ -63,7 +64,8 @@ pub struct Manifest {
 pub struct Sandbox {
     /// A fresh one with its own state, which can be looked at under `GET /_sandbox/state`.
     pub router: fn(Clock) -> axum::Router,
-    /// The credentials and names that it knows, by the keys of the connector's accounts, sources and sinks. A value that
+    /// The credentials and names that it knows, by the keys of the connector's accounts, sources and sinks; `auth.key` is
+    /// `key` within `auth`. A value that
     /// begins with `/` is a path below its URL.
     pub knows: &'static [(&'static str, &'static str)],
 }
@@ -216,5 +218,6 @@ pub mod stripe;
 pub mod template;
 pub mod walla;
 pub mod webhook;
+pub mod workfront;
 pub mod works;
 pub mod worksection;

@@ -13,6 +13,9 @@ const MARK: &str = "# dari.yaml";
 /// Files that configs of the documentation refer to.
 const FILES: &[(&str, &str)] = &[("members.csv", "mail,slack\nkim@acme.kr,U012AB3CD\n")];
 
+/// What a secret file with a key holds.
+const KEY: &str = dari::connectors::workfront::sandbox::PRIVATE_KEY;
+
 /// A config and where it stands.
 struct Shown {
     place: String,
@@ -137,7 +140,8 @@ fn faults(shown: &Shown) -> Option<String> {
     for name in text.split("${file:").skip(1).filter_map(|rest| rest.split('}').next()) {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(path, "dummy\n").expect("a file");
+        let content = if path.extension().is_some_and(|kind| kind == "pem") { KEY } else { "dummy\n" };
+        fs::write(&path, content).expect("a file");
     }
     let file = dir.path().join("dari.yaml");
     fs::write(&file, text).expect("a file");

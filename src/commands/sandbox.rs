@@ -74,7 +74,9 @@ fn told(manifest: &Manifest, sandbox: &Sandbox, served: &Served) -> String {
     let others = sandbox.knows.iter().filter(|(key, _)| *key != "url");
     let rows = std::iter::once(url).chain(others.map(|(key, value)| (*key, stage::known(value, &served.url))));
     let names = std::iter::once(manifest.name).chain(std::iter::repeat(""));
-    let lines = names.zip(rows).map(|(name, (key, value))| format!("{name:<12} {key}: {value}\n"));
+    // A key of several lines is one, as in an environment.
+    let one = |value: String| value.trim().replace('\n', "\\n");
+    let lines = names.zip(rows).map(|(name, (key, value))| format!("{name:<12} {key}: {}\n", one(value)));
     lines.collect::<Vec<_>>().concat()
 }
 

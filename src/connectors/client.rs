@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use jiff::Timestamp;
 
 use crate::connectors::tokens::{Registry, TokenError};
@@ -121,6 +120,12 @@ impl Client {
         Self { tokens: Arc::new(Registry::keeping(store)), ..self.clone() }
     }
 
+    /// The same connections with no tokens and no meter: for whatever renews a token, which is not to hold all the others.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { connections: Arc::clone(&self.connections), tokens: Arc::default(), meter: None }
+    }
+
     /// The access tokens of the accounts, shared by all clones.
     #[must_use]
     pub fn tokens(&self) -> &Registry {
@@ -160,13 +165,22 @@ impl Client {
         let mut call = call.clone();
         tokens.put(&mut call.headers).await?;
         let answer = self.exchange(&call).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
+        if !tokens.refuses(&answer) {
             return Ok(answer);
         }
         // It may have ended early; a call that was not let in did nothing, so it can be made again with a new one.
         tokens.refused(&call.headers).await;
         tokens.put(&mut call.headers).await?;
         self.exchange(&call).await
+    }
+
+    /// Sends a call and reads the answer, at most `most` bytes of its body: for a file, which may be longer than
+    /// an answer. No token is put in, and no meter asked.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn fetch(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
+        self.exchange(&Call { longest: most, ..call.clone() }).await
     }
 
     fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, SendError> {

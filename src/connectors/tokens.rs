@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::Answer;
 use super::call::secret_header;
 use crate::clock::Clock;
 use crate::store::Store;
@@ -66,6 +67,11 @@ pub trait Renew: Send + Sync {
     /// # Errors
     /// [`TokenError`].
     async fn renew(&self, safe: &Safe) -> Result<Token, TokenError>;
+
+    /// True for an answer that says that the token is no longer good, and that nothing was done.
+    fn refuses(&self, answer: &Answer) -> bool {
+        answer.status == StatusCode::UNAUTHORIZED
+    }
 }
 
 /// The token of one account.
@@ -99,6 +105,11 @@ impl Tokens {
             headers.insert(token.name.clone(), token.value.clone());
         }
         Ok(())
+    }
+
+    /// True for an answer that says that the token is no longer good ([`Renew::refuses`]).
+    pub fn refuses(&self, answer: &Answer) -> bool {
+        self.renew.refuses(answer)
     }
 
     /// Forgets the token that a call with these headers was refused with; false if it was another's by now or is gone.

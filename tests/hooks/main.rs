@@ -10,3 +10,4 @@ mod senders;
 mod support;
 mod worksection;
 mod walla;
+mod workfront;

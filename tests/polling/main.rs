@@ -15,4 +15,5 @@ mod walla;
 mod worksection;
 mod worksection_world;
 mod walla_past;
+mod workfront;
 mod world;

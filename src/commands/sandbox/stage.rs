@@ -119,8 +119,15 @@ pub(super) fn known(value: &str, url: &str) -> String {
 /// Puts what the sandbox knows in place of what is there.
 fn replace(node: &mut Node, manifest: &Manifest, url: &str) {
     for (key, value) in manifest.sandbox.iter().flat_map(|sandbox| sandbox.knows) {
-        if node.get(key).is_some() {
-            put(node, key, NodeValue::Text(known(value, url)));
+        let mut at = &mut *node;
+        let mut path = key.split('.').peekable();
+        while let Some(key) = path.next() {
+            let NodeValue::Map(entries) = &mut at.value else { break };
+            let Some((_, below)) = entries.iter_mut().find(|(known, _)| known.name == key) else { break };
+            at = below;
+            if path.peek().is_none() {
+                at.value = NodeValue::Text(known(value, url));
+            }
         }
     }
 }
@@ -154,4 +161,24 @@ fn none(what: &str, name: &str, manifest: &Manifest) -> CommandError {
     CommandError::Failed(format!(
         "{what} {name}: there is no sandbox of {title}; say `enabled: false` to run without it"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connectors::workfront::{MANIFEST, sandbox};
+
+    #[test]
+    fn credentials_within_others_are_replaced_and_nothing_else_is() {
+        let real = json!({ "host": "acme.my.workfront.com", "auth": { "ims": { "client_id": "a", "client_secret": "hunter2", "url": "https://ims.example" } } });
+        let mut node = Node::from(&real);
+        replace(&mut node, &MANIFEST, "http://127.0.0.1:9");
+        let text = |key: &str| node.get("auth").unwrap().get("ims").unwrap().get(key).and_then(Node::text);
+        assert_eq!(text("client_id"), Some(sandbox::CLIENT_ID));
+        assert_eq!(text("client_secret"), Some(sandbox::CLIENT_SECRET));
+        assert_eq!((text("url"), text("scope")), (Some("http://127.0.0.1:9"), None));
+        assert_eq!(node.get("host").and_then(Node::text), Some("acme.my.workfront.com"));
+    }
 }
