@@ -3,7 +3,8 @@
 //! # Layout
 //! [`Operator`] answers, over the store, the journal and the broker; it works the same within a running bridge and on
 //! the files of a stopped one. [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
-//! beside the store while the bridge runs, in-process otherwise. [`serve`] listens. [`views`] are the answers' shapes.
+//! beside the store while the bridge runs, in-process otherwise. [`serve`] listens, behind its [`doors`]. [`views`] are the
+//! answers' shapes, [`needs`] are what a person has to see to. [`who`] did what is written into the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+pub mod doors;
+pub mod needs;
+mod preview;
 mod pulse;
 pub mod replay;
 pub mod retire;
@@ -32,6 +36,7 @@ mod settling;
 mod states;
 mod trace;
 pub mod views;
+pub mod who;
 
 pub use pulse::Pulse;
 pub use scrape::OPEN_METRICS;

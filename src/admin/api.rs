@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::body::to_bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,14 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use super::replay::ReplayRequest;
 use super::retire::Leftover;
-use super::{OPEN_METRICS, Operator, OperatorError};
+use super::{OPEN_METRICS, Operator, OperatorError, who};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
 use crate::problem::problem;
 use crate::store::DeadFilter;
 use crate::store::journal::EventFilter;
 
-/// Every path of the API.
+/// What the API is, for programs and those who write them.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// The longest reason that is passed on, in bytes.
+const LONGEST_REASON: usize = 64 * 1024;
+
+/// Every path of the API. Each has its description in [`OPENAPI`].
 pub fn router(operator: Arc<Operator>) -> Router {
     Router::new()
         .route("/api/ready", get(ready))
@@ -45,8 +53,34 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
         .route("/api/{scope}/{name}/resume", post(resume))
+        .route("/api/needs", get(needs))
+        .route("/api/actions", get(actions))
+        .route("/api/dead/{id}/preview", get(preview))
+        .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(map_response(in_words))
+        .layer(from_fn(who::named))
         .with_state(operator)
+}
+
+/// What a request that cannot be read is answered with (a number that is none, JSON that is none) becomes a problem
+/// document like all others.
+async fn in_words(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if status.is_success() || kind.contains("json") {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let said = to_bytes(body, LONGEST_REASON).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let reason = status.canonical_reason().unwrap_or("it was refused");
+    let problem = problem(status, if said.is_empty() { reason } else { &said });
+    // As `Allow` of a method that there is not.
+    head.headers.remove(header::CONTENT_LENGTH);
+    let (whole, body) = problem.into_parts();
+    head.headers.extend(whole.headers);
+    Response::from_parts(head, body)
 }
 
 type Op = State<Arc<Operator>>;
@@ -134,6 +168,7 @@ async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<Sen
     let event = new.stamp(&source, &op.clock).map_err(|e| OperatorError::Refused(e.to_string()))?;
     let id = event.id.clone();
     op.broker.publish(vec![Arc::new(event)]).await?;
+    op.write_down(&format!("put event {id} into source {source}"));
     json(serde_json::json!({ "id": id }))
 }
 
@@ -227,6 +262,26 @@ async fn confirm(State(op): Op, Path(name): Path<String>) -> Answer {
     json(op.confirm(&name).await?)
 }
 
+async fn needs(State(op): Op) -> Answer {
+    json(op.needs().await?)
+}
+
+/// How many actions.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct ActionFilter {
+    /// At most so many; 0: 50.
+    #[serde(default)]
+    pub limit: usize,
+}
+
+async fn actions(State(op): Op, Query(filter): Query<ActionFilter>) -> Answer {
+    json(op.actions(if filter.limit == 0 { 50 } else { filter.limit }).await?)
+}
+
+async fn preview(State(op): Op, Path(id): Path<i64>) -> Answer {
+    json(op.preview(id).await?)
+}
+
 async fn routes(State(op): Op) -> Answer {
     json(op.routes().await?)
 }
@@ -281,5 +336,48 @@ fn scope_of(path: &str) -> Result<Scope, OperatorError> {
         "routes" => Ok(Scope::Route),
         "sources" => Ok(Scope::Source),
         other => Err(OperatorError::unknown("path", other, ["accounts", "sinks", "routes", "sources"].into_iter())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::OPENAPI;
+
+    /// `GET /api/sinks`: what the router above has, as it is written.
+    fn routed() -> BTreeSet<String> {
+        let router = include_str!("api.rs").split("Router::new()").nth(1).expect("a router");
+        let router = router.split(".fallback").next().expect("its routes");
+        let routes = router.split(".route(\"").skip(1);
+        let methods = routes.flat_map(|route| {
+            let (path, handlers) = route.split_once('"').expect("a path");
+            ["get(", "post("]
+                .iter()
+                .filter(|method| handlers.contains(**method))
+                .map(move |method| format!("{} {path}", method.trim_end_matches('(').to_uppercase()))
+        });
+        methods.collect()
+    }
+
+    #[test]
+    fn every_path_is_described_and_there_are_no_others() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let paths = described["paths"].as_object().expect("paths").iter();
+        let described = paths.flat_map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods");
+            methods.keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        assert_eq!(routed(), described.collect());
+    }
+
+    #[test]
+    fn what_is_described_is_there() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        for part in OPENAPI.split("\"$ref\": \"#").skip(1) {
+            let pointer = part.split('"').next().expect("it ends");
+            assert!(described.pointer(pointer).is_some(), "{pointer}");
+        }
+        assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 }

@@ -190,3 +190,16 @@ pub struct Readiness {
     /// What is wrong or worth knowing, in words.
     pub notes: Vec<String>,
 }
+
+/// What would become of a dead letter if it were sent again now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// True: something would be sent.
+    pub changes: bool,
+    /// What it would do, as `create`, as far as that can be said.
+    pub verb: Option<String>,
+    /// The call as shown to people.
+    pub call: Option<Value>,
+    /// The same in words, or why nothing would be sent.
+    pub why: String,
+}

@@ -55,7 +55,7 @@ impl Observed {
 impl Journal for Observed {
     async fn received(&self, events: Vec<Arc<Event>>) -> Result<()> {
         for event in &events {
-            self.metrics.published(&event.source);
+            self.metrics.published(event);
             self.tell(|| Seen::Event(Arc::clone(event)));
         }
         self.journal.received(events).await

@@ -13,6 +13,9 @@ use crate::event::Event;
 /// The journal in a SQLite file of its own.
 pub mod sqlite;
 
+/// In place of [`Event::key`]: what people did that concerns no event, as suspending a sink. A key of an event has a `/`.
+pub const ACTIONS: &str = "actions";
+
 /// One thing worth reading afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
