@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::to_bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::replay::ReplayRequest;
 use super::retire::Leftover;
@@ -81,6 +83,20 @@ async fn in_words(response: Response) -> Response {
     let (whole, body) = problem.into_parts();
     head.headers.extend(whole.headers);
     Response::from_parts(head, body)
+}
+
+/// What a request tells as a JSON object. A list is none, though its items might fit the fields in their order.
+struct Told<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Told<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let object = Json::<Map<String, Value>>::from_request(request, state).await;
+        let Json(object) = object.map_err(IntoResponse::into_response)?;
+        let told = serde_json::from_value(Value::Object(object));
+        told.map(Self).map_err(|error| problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))
+    }
 }
 
 type Op = State<Arc<Operator>>;
@@ -156,10 +172,10 @@ async fn trace(State(op): Op, Query(request): Query<TraceRequest>) -> Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SendRequest {
     /// A whole event as JSON: `type` and `data` at the least.
-    pub event: serde_json::Value,
+    pub event: Value,
 }
 
-async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<SendRequest>) -> Answer {
+async fn send(State(op): Op, Path(source): Path<String>, Told(request): Told<SendRequest>) -> Answer {
     if !op.config.sources.iter().any(|s| s.name == source) {
         let known = op.config.sources.iter().map(|s| s.name.as_str());
         return Err(OperatorError::unknown("source", &source, known));
@@ -204,7 +220,7 @@ async fn mark(State(op): Op, Path(id): Path<i64>, Json(mark): Json<Mark>) -> Ans
     })
 }
 
-async fn replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
+async fn replay(State(op): Op, Told(request): Told<ReplayRequest>) -> Answer {
     json(op.replay(request).await?)
 }
 
@@ -212,7 +228,7 @@ async fn replay_job(State(op): Op) -> Answer {
     json(op.unfinished_replay().await?)
 }
 
-async fn start_replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
+async fn start_replay(State(op): Op, Told(request): Told<ReplayRequest>) -> Answer {
     json(op.start_replay(request).await?)
 }
 
@@ -223,7 +239,7 @@ pub struct Pace {
     pub most: usize,
 }
 
-async fn step_replay(State(op): Op, Json(pace): Json<Pace>) -> Answer {
+async fn step_replay(State(op): Op, Told(pace): Told<Pace>) -> Answer {
     json(op.step(pace.most).await?)
 }
 
@@ -242,7 +258,7 @@ pub struct Used {
     pub used: u64,
 }
 
-async fn used(State(op): Op, Path(name): Path<String>, Json(body): Json<Used>) -> Answer {
+async fn used(State(op): Op, Path(name): Path<String>, Told(body): Told<Used>) -> Answer {
     json(op.set_used(&name, body.used).await?)
 }
 
@@ -300,7 +316,7 @@ pub struct Retire {
     pub to: Option<String>,
 }
 
-async fn retire(State(op): Op, Path(name): Path<String>, Json(body): Json<Retire>) -> Answer {
+async fn retire(State(op): Op, Path(name): Path<String>, Told(body): Told<Retire>) -> Answer {
     let leftover = match (body.drop, body.drain, body.to) {
         (false, true, Some(to)) => Leftover::To(to),
         (false, true, None) => Leftover::Keep,
@@ -321,7 +337,7 @@ pub struct Why {
     pub why: Option<String>,
 }
 
-async fn suspend(State(op): Op, Path((scope, name)): Path<(String, String)>, Json(body): Json<Why>) -> Answer {
+async fn suspend(State(op): Op, Path((scope, name)): Path<(String, String)>, Told(body): Told<Why>) -> Answer {
     json(op.suspend(scope_of(&scope)?, &name, body.why).await?)
 }
 
@@ -343,7 +359,7 @@ fn scope_of(path: &str) -> Result<Scope, OperatorError> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::OPENAPI;
+    use super::{OPENAPI, Value};
 
     /// `GET /api/sinks`: what the router above has, as it is written.
     fn routed() -> BTreeSet<String> {
@@ -362,7 +378,7 @@ mod tests {
 
     #[test]
     fn every_path_is_described_and_there_are_no_others() {
-        let described: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let described: Value = serde_json::from_str(OPENAPI).expect("JSON");
         let paths = described["paths"].as_object().expect("paths").iter();
         let described = paths.flat_map(|(path, methods)| {
             let methods = methods.as_object().expect("methods");
@@ -373,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_is_described_is_there() {
-        let described: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let described: Value = serde_json::from_str(OPENAPI).expect("JSON");
         for part in OPENAPI.split("\"$ref\": \"#").skip(1) {
             let pointer = part.split('"').next().expect("it ends");
             assert!(described.pointer(pointer).is_some(), "{pointer}");

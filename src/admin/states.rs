@@ -63,6 +63,9 @@ impl Operator {
     /// No such account; the store.
     pub async fn set_used(&self, name: &str, used: u64) -> Result<Done> {
         self.check_name(Scope::Account, name)?;
+        if i64::try_from(used).is_err() {
+            return Err(OperatorError::Refused(format!("no account makes {used} calls a month")));
+        }
         let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
             return Err(OperatorError::Refused(format!("{name} counts no calls")));
         };

@@ -17,8 +17,11 @@ use crate::store::Result;
 use crate::store::sqlite::{Database, Migrations};
 use recorder::Recorder;
 
-const MIGRATIONS: Migrations =
-    &[include_str!("migrations/0001_start.sql"), include_str!("migrations/0002_refused_body.sql")];
+const MIGRATIONS: Migrations = &[
+    include_str!("migrations/0001_start.sql"),
+    include_str!("migrations/0002_refused_body.sql"),
+    include_str!("migrations/0003_search.sql"),
+];
 
 /// The journal of one process.
 #[derive(Debug)]
