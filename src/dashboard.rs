@@ -56,6 +56,8 @@ struct Parts {
     stop: CancellationToken,
     /// What deeds came to, until the next page shows it.
     told: Mutex<VecDeque<(u64, Told)>>,
+    /// The last seven days, counted at most once a minute.
+    week: tokio::sync::Mutex<Option<overview::Week>>,
     /// Held while a wrong token is answered: guesses come one after the other.
     guess: tokio::sync::Mutex<()>,
 }
@@ -95,7 +97,7 @@ impl Dashboard {
 
 /// All pages. They are for a listener that lets in only those who may come.
 pub fn router(operator: Arc<Operator>, doors: Arc<Doors>, stop: CancellationToken) -> Router {
-    let (told, guess) = (Mutex::default(), tokio::sync::Mutex::default());
+    let (told, week, guess) = (Mutex::default(), tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
     Router::new()
         .route("/", get(overview::page))
         .route("/journal", get(events::page))
@@ -121,7 +123,7 @@ pub fn router(operator: Arc<Operator>, doors: Arc<Doors>, stop: CancellationToke
         .route("/assets/dari.svg", get(async || asset("image/svg+xml", include_str!("dashboard/assets/dari.svg"))))
         .layer(from_fn(named))
         .layer(from_fn(guarded))
-        .with_state(Dashboard(Arc::new(Parts { operator, doors, stop, told, guess })))
+        .with_state(Dashboard(Arc::new(Parts { operator, doors, stop, told, week, guess })))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

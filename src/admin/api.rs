@@ -11,7 +11,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::replay::ReplayRequest;
 use super::retire::Leftover;
@@ -92,10 +93,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Told<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let object = Json::<Map<String, Value>>::from_request(request, state).await;
-        let Json(object) = object.map_err(IntoResponse::into_response)?;
-        let told = serde_json::from_value(Value::Object(object));
-        told.map(Self).map_err(|error| problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))
+        let text = Json::<Box<RawValue>>::from_request(request, state).await;
+        let Json(text) = text.map_err(IntoResponse::into_response)?;
+        let refuse = |why: &str| problem(StatusCode::UNPROCESSABLE_ENTITY, why);
+        if !text.get().starts_with('{') {
+            return Err(refuse("expected a JSON object"));
+        }
+        serde_json::from_str(text.get()).map(Self).map_err(|error| refuse(&error.to_string()))
     }
 }
 

@@ -60,7 +60,7 @@ async fn listed(page: &Page, op: &Operator, which: &Which) -> Result<Markup> {
             form.letters method="post" action="/dead" {
                 (page.back())
                 @for ((route, class, reason), letters) in groups(&letters) { (group(page, (route, class, reason), &letters)) }
-                (tools(page, &letters))
+                div.tools { button name="do" value="preview" { (page.say("Preview")) } (choices(page, &letters)) }
             }
         }
         @if let Some(last) = last {
@@ -138,18 +138,19 @@ fn group(page: &Page, (route, class, reason): Group<'_>, letters: &[&StoredDead]
 
 /// What can be done with what is selected.
 fn tools(page: &Page, letters: &[StoredDead]) -> Markup {
+    html! { div.tools { (choices(page, letters)) } }
+}
+
+fn choices(page: &Page, letters: &[StoredDead]) -> Markup {
     let held = letters.iter().any(|dead| dead.letter.class == DeadClass::Held);
     let given_up = letters.iter().any(|dead| dead.letter.class != DeadClass::Held);
     html! {
-        div.tools {
-            button name="do" value="preview" { (page.say("Preview")) }
-            @if given_up { button name="do" value="replay" { (page.say("Send again")) } }
-            @if held {
-                button name="do" value="delivered" { (page.say("It took effect")) }
-                button name="do" value="again" { (page.say("It did not: send again")) }
-            }
-            button.danger name="do" value="drop" { (page.say("Drop…")) }
+        @if given_up { button name="do" value="replay" { (page.say("Send again")) } }
+        @if held {
+            button name="do" value="delivered" { (page.say("It took effect")) }
+            button name="do" value="again" { (page.say("It did not: send again")) }
         }
+        button.danger name="do" value="drop" { (page.say("Drop…")) }
     }
 }
 
@@ -202,7 +203,11 @@ fn foreseen(page: &Page, preview: &Preview) -> Markup {
     html! {
         p {
             @if preview.changes { (badge("good", page.say("would be sent"))) } @else { (badge("warn", page.say("would not be sent"))) }
-            " " (preview.why)
+            " "
+            @match (&preview.call, &preview.verb) {
+                (Some(_), Some(verb)) => strong { (verb) },
+                _ => (preview.why),
+            }
         }
         @if let Some(call) = &preview.call { (page.call(call)) }
     }

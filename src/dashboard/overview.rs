@@ -1,35 +1,52 @@
 //! The first page: whether all is well, what needs a person, and what goes on.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::page::Page;
 use super::show::{badge, number, query};
+use super::spark::Chart;
 use super::{Dashboard, map};
 use crate::admin::needs::{Kind, Need, Press, Standings};
 use crate::admin::views::AccountView;
 use crate::admin::{Operator, Result};
 use crate::metrics::pace::{Line, MINUTES, Minute};
 use crate::outcome::Scope;
-use crate::store::journal::Step;
+use crate::store::journal::{EventFilter, Part, Step};
 
 /// How many of the last deeds are shown.
 const DEEDS: usize = 6;
+/// The parts of the seven days: three hours each.
+const PART: Duration = Duration::from_hours(3);
+const PARTS: i32 = 56;
+/// When they are counted again.
+const RECOUNT: SignedDuration = SignedDuration::from_mins(1);
 
 /// `GET /`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response {
-    page.answer(page.say("Overview"), body(&page, board.operator()).await)
+    page.answer(page.say("Overview"), body(&page, &board).await)
 }
 
-async fn body(page: &Page, op: &Operator) -> Result<Markup> {
+async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
+    let op = board.operator();
+    let week = week(page, board).await?;
+    let newest = op.events(EventFilter { limit: 1, ..EventFilter::default() }).await?;
     let standings = op.standings().await?;
     let needs = op.needs_of(&standings).await?;
     let deeds = op.actions(DEEDS).await?;
     let came = hour(page, op, Line::Source, standings.sources.iter().map(|source| source.name.as_str()));
     let went = hour(page, op, Line::Route, standings.routes.iter().map(|route| route.name.as_str()));
     Ok(html! {
-        div #well data-live { (headline(page, &needs)) (sentence(page, &standings, &came, &went)) }
+        div #well data-live { (headline(page, &needs)) (sentence(page, &standings, &came, &went))
+            @if let Some(newest) = newest.first() {
+                p.quiet { (page.say("The last event came")) " " (page.ago(newest.event.received.at())) "." }
+            }
+        }
         div #needs data-live { (list(page, &needs)) }
         section aria-labelledby="map-title" {
             h2 #map-title { (page.say("Map")) }
@@ -39,6 +56,7 @@ async fn body(page: &Page, op: &Operator) -> Result<Markup> {
             h2 #hour-title { (page.say("The last hour")) }
             div.charts #hour data-live { (charts(page, &came, &went)) }
         }
+        (seven_days(page, &week))
         (quotas(page, &standings.accounts))
         @if !deeds.is_empty() {
             section aria-labelledby="deeds-title" {
@@ -51,6 +69,52 @@ async fn body(page: &Page, op: &Operator) -> Result<Markup> {
             }
         }
     })
+}
+
+/// The last seven days as they were counted at some time.
+pub(super) type Week = (Timestamp, Arc<[Part]>);
+
+/// Counting takes longer than drawing: what was counted a minute ago is good enough.
+async fn week(page: &Page, board: &Dashboard) -> Result<Arc<[Part]>> {
+    let mut week = board.0.week.lock().await;
+    if let Some((at, parts)) = &*week
+        && page.now.duration_since(*at).abs() < RECOUNT
+    {
+        return Ok(Arc::clone(parts));
+    }
+    let from = page.now.saturating_sub(SignedDuration::try_from(PART).unwrap_or_default() * PARTS);
+    let from = from.unwrap_or(Timestamp::MIN);
+    let parts: Arc<[Part]> = board.operator().journal.course(from, PART, PARTS.unsigned_abs() as usize).await?.into();
+    *week = Some((page.now, Arc::clone(&parts)));
+    Ok(parts)
+}
+
+fn seven_days(page: &Page, week: &[Part]) -> Markup {
+    let sum = |of: fn(&Part) -> u64| number(week.iter().map(of).sum());
+    #[expect(clippy::cast_precision_loss, reason = "a chart")]
+    let counts = |of: fn(&Part) -> u64| week.iter().map(|part| of(part) as f64).collect();
+    let (since, nothing) = (page.say("7 days ago"), page.say("nothing in seven days"));
+    let chart = |title, bars| page.chart(&Chart { title, unit: page.say("in 3 hours"), since, nothing, bars });
+    html! {
+        @if !week.is_empty() {
+            section aria-labelledby="week-title" {
+                h2 #week-title { (page.say("The last seven days")) }
+                div #week data-live {
+                    p {
+                        (page.fill("{0} events came, {1} deliveries were made and {2} failed.", &[
+                            &sum(|part| part.came), &sum(|part| part.delivered), &sum(|part| part.failed),
+                        ]))
+                    }
+                    div.charts {
+                        (chart(page.say("Events"), vec![("calm", counts(|part| part.came))]))
+                        (chart(page.say("Deliveries"), vec![
+                            ("good", counts(|part| part.delivered)), ("bad", counts(|part| part.failed)),
+                        ]))
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// All lines together.
@@ -148,7 +212,7 @@ fn class(page: &Page, word: &str) -> &'static str {
     serde_json::from_value(word.into()).map_or("", |class| page.class(class))
 }
 
-fn day(page: &Page, at: jiff::Timestamp) -> String {
+fn day(page: &Page, at: Timestamp) -> String {
     at.to_zoned(page.zone.clone()).strftime("%Y-%m-%d").to_string()
 }
 
@@ -180,22 +244,22 @@ fn help(page: &Page, need: &Need) -> Markup {
 
 fn charts(page: &Page, came: &[Minute; MINUTES], went: &[Minute; MINUTES]) -> Markup {
     #[expect(clippy::cast_precision_loss, reason = "a chart")]
-    let counts = |minutes: &[Minute; MINUTES], of: fn(&Minute) -> u64| minutes.map(|minute| of(&minute) as f64);
+    let counts = |minutes: &[Minute], of: fn(&Minute) -> u64| minutes.iter().map(|m| of(m) as f64).collect::<Vec<_>>();
     #[expect(clippy::cast_precision_loss, reason = "a chart")]
     let latency = went.map(|m| if m.delivered == 0 { 0.0 } else { m.seconds / m.delivered as f64 });
     let slow = latency.iter().any(|seconds| *seconds >= 1.0);
-    let (latency, unit) = if slow {
-        (latency, page.say("seconds on average"))
-    } else {
-        (latency.map(|seconds| seconds * 1_000.0), page.say("ms on average"))
-    };
+    let (factor, unit) =
+        if slow { (1.0, page.say("seconds on average")) } else { (1_000.0, page.say("ms on average")) };
+    let latency: Vec<_> = latency.iter().map(|seconds| seconds * factor).collect();
+    let (since, nothing) = (page.say("an hour ago"), page.say("nothing in the last hour"));
+    let chart = |title, unit, bars| page.chart(&Chart { title, unit, since, nothing, bars });
     let a_minute = page.say("a minute");
     html! {
-        (page.chart(page.say("Events"), a_minute, &[("calm", counts(came, |m| m.came))]))
-        (page.chart(page.say("Deliveries"), a_minute, &[
+        (chart(page.say("Events"), a_minute, vec![("calm", counts(came, |m| m.came))]))
+        (chart(page.say("Deliveries"), a_minute, vec![
             ("good", counts(went, |m| m.delivered)), ("bad", counts(went, |m| m.failed)),
         ]))
-        (page.chart(page.say("From receipt to delivery"), unit, &[("calm", latency)]))
+        (chart(page.say("From receipt to delivery"), unit, vec![("calm", latency)]))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Sources: where events come from, and whether they come.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::Dashboard;
@@ -24,7 +27,15 @@ struct Known {
     newest: Option<Listed>,
     polls: Vec<Polled>,
     refused: Vec<Refused>,
-    every: Option<String>,
+    every: Option<Duration>,
+}
+
+impl Known {
+    /// True if the last poll is longer ago than it should be, by what a poll itself may take.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        let age = self.polls.first().and_then(|poll| Duration::try_from(now.duration_since(poll.at)).ok());
+        age.zip(self.every).is_some_and(|(age, every)| age > every * 2 + Duration::from_mins(1))
+    }
 }
 
 /// `GET /sources`.
@@ -59,13 +70,13 @@ async fn known(op: &Operator, source: &SourceConfig) -> Result<Known> {
 }
 
 /// How often it is polled, as in the config.
-fn every(source: &SourceConfig) -> Option<String> {
+fn every(source: &SourceConfig) -> Option<Duration> {
     let set = source.node.get("every").and_then(|node| node.text());
     let default = source.kind.fields.iter().find(|field| field.name == "every").and_then(|field| match field.need {
         crate::settings::Need::Default(text) => Some(text),
         _ => None,
     });
-    set.or(default).and_then(parse_duration).map(short)
+    set.or(default).and_then(parse_duration)
 }
 
 fn of_source(page: &Page, op: &Operator, source: &SourceView, known: &Known) -> Markup {
@@ -78,6 +89,7 @@ fn of_source(page: &Page, op: &Operator, source: &SourceView, known: &Known) -> 
                         (false, _) => (badge("calm", page.say("switched off in the config"))),
                         (true, Some(halt)) => (page.halted(halt)),
                         (true, None) if known.polls.first().is_some_and(|poll| poll.failed) => (badge("warn", page.say("poll failed"))),
+                        (true, None) if known.is_overdue(page.now) => (badge("warn", page.say("overdue"))),
                         (true, None) => (badge("good", page.say("works"))),
                     }
                 }
@@ -85,7 +97,7 @@ fn of_source(page: &Page, op: &Operator, source: &SourceView, known: &Known) -> 
                     @if let Some(path) = &source.path {
                         dt { (page.say("Listens at")) } dd { code { (op.config.listen.public.as_deref().unwrap_or_default()) (path) } }
                     }
-                    @if let Some(every) = &known.every { dt { (page.say("Polled every")) } dd { (every) } }
+                    @if let Some(every) = known.every { dt { (page.say("Polled every")) } dd { (short(every)) } }
                     @if let Some(poll) = known.polls.first() { dt { (page.say("Last poll")) } dd { (polled(page, poll)) } }
                     dt { (page.say("Last event")) }
                     dd {
