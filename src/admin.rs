@@ -3,7 +3,8 @@
 //! # Layout
 //! [`Operator`] answers, over the store, the journal and the broker; it works the same within a running bridge and on
 //! the files of a stopped one. [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
-//! beside the store while the bridge runs, in-process otherwise. [`serve`] listens. [`views`] are the answers' shapes.
+//! beside the store while the bridge runs, in-process otherwise. [`serve`] listens, behind its [`doors`]. [`views`] are the
+//! answers' shapes, [`needs`] are what a person has to see to. [`who`] did what is written into the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+pub mod doors;
+pub mod needs;
 pub mod preview;
 mod pulse;
 pub mod replay;
@@ -35,6 +38,7 @@ mod states;
 pub mod subscriptions;
 mod trace;
 pub mod views;
+pub mod who;
 
 pub use pulse::Pulse;
 pub use scrape::OPEN_METRICS;

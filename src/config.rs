@@ -11,6 +11,7 @@ pub mod names;
 mod parse;
 mod place;
 pub mod schema;
+mod shown;
 mod store_file;
 mod suggest;
 

@@ -26,7 +26,7 @@
 //!   declared with [`settings`]; expressions and templates are [`template`].
 //! - [`app`] builds all parts, starts them, and brings them to an orderly end.
 //! - [`admin`] answers people's questions and does what they say, over a socket or HTTP; [`commands`] is the command
-//!   line over it.
+//!   line over it, and [`dashboard`] the pages.
 //! - [`redact`] masks what is not to be shown, [`problem`] is how HTTP errors look, [`clock`] is the only place where the
 //!   time is read.
 //!
@@ -39,6 +39,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod connectors;
+pub mod dashboard;
 pub mod deliver;
 pub mod event;
 pub mod fetch;

@@ -3,13 +3,19 @@
 //!
 //! Labels are names of the config and fixed words: their number is bounded by the config.
 
+use jiff::Timestamp;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::event::Event;
 use crate::store::journal::{Entry, Polled, Record, Refused, Step};
+
+pub mod pace;
+
+use pace::{Line, Minute, Pace};
 
 /// The labels of one series.
 pub type Labels = Vec<(&'static str, String)>;
@@ -34,6 +40,8 @@ pub struct Metrics {
     attempt_seconds: Histograms,
     deliveries: Counters,
     journey_seconds: Histograms,
+    /// The last hour, for people to see.
+    pub pace: Pace,
     /// The sources of the config: anybody can ask for another.
     sources: Vec<String>,
 }
@@ -54,6 +62,7 @@ impl Metrics {
             attempt_seconds: histograms(|| Histogram::new(CALL)),
             deliveries: counters(),
             journey_seconds: histograms(|| Histogram::new(JOURNEY)),
+            pace: Pace::default(),
             sources,
             registry: Registry::default(),
         };
@@ -84,12 +93,15 @@ impl Metrics {
     }
 
     /// An event came out of the broker.
-    pub fn published(&self, source: &str) {
-        self.published.get_or_create(&of("source", source)).inc();
+    pub fn published(&self, event: &Event) {
+        self.published.get_or_create(&of("source", &event.source)).inc();
+        self.pace.add(Line::Source, &event.source, event.received.at(), Minute { came: 1, ..Minute::default() });
+        self.pace.tell();
     }
 
-    /// An event was delivered this many seconds after its receipt.
-    pub fn delivered(&self, route: &str, seconds: f64) {
+    /// An event was delivered at that time, this many seconds after its receipt.
+    pub fn delivered(&self, route: &str, at: Timestamp, seconds: f64) {
+        self.pace.add(Line::Route, route, at, Minute { seconds, ..Minute::default() });
         self.journey_seconds.get_or_create(&of("route", route)).observe(seconds);
     }
 
@@ -108,6 +120,7 @@ impl Metrics {
                 self.received(source, *events);
             }
         }
+        self.pace.tell();
     }
 
     fn step(&self, entry: &Entry) {
@@ -121,6 +134,12 @@ impl Metrics {
             }
             Step::Ended { ending, .. } => {
                 self.deliveries.get_or_create(&two(("route", route), ("ending", ending))).inc();
+                let (delivered, failed) = match ending.as_str() {
+                    "delivered" => (1, 0),
+                    "rejected" | "exhausted" | "poison" | "held" => (0, 1),
+                    _ => (0, 0),
+                };
+                self.pace.add(Line::Route, route, entry.at, Minute { delivered, failed, ..Minute::default() });
             }
             Step::Skipped { .. } => {
                 self.deliveries.get_or_create(&two(("route", route), ("ending", "skipped"))).inc();

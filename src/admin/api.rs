@@ -2,23 +2,34 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::replay::ReplayRequest;
 use super::retire::Leftover;
-use super::{OPEN_METRICS, Operator, OperatorError};
+use super::{OPEN_METRICS, Operator, OperatorError, who};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
 use crate::problem::problem;
 use crate::store::DeadFilter;
 use crate::store::journal::EventFilter;
 
-/// Every path of the API.
+/// What the API is, for programs and those who write them.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// The longest reason that is passed on, in bytes.
+const LONGEST_REASON: usize = 64 * 1024;
+
+/// Every path of the API. Each has its description in [`OPENAPI`].
 pub fn router(operator: Arc<Operator>) -> Router {
     Router::new()
         .route("/api/ready", get(ready))
@@ -48,8 +59,51 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
         .route("/api/{scope}/{name}/resume", post(resume))
+        .route("/api/needs", get(needs))
+        .route("/api/actions", get(actions))
+        .route("/api/dead/{id}/preview", get(preview))
+        .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(map_response(in_words))
+        .layer(from_fn(who::named))
         .with_state(operator)
+}
+
+/// What a request that cannot be read is answered with (a number that is none, JSON that is none) becomes a problem
+/// document like all others.
+async fn in_words(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if status.is_success() || kind.contains("json") {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let said = to_bytes(body, LONGEST_REASON).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let reason = status.canonical_reason().unwrap_or("it was refused");
+    let problem = problem(status, if said.is_empty() { reason } else { &said });
+    // As `Allow` of a method that there is not.
+    head.headers.remove(header::CONTENT_LENGTH);
+    let (whole, body) = problem.into_parts();
+    head.headers.extend(whole.headers);
+    Response::from_parts(head, body)
+}
+
+/// What a request tells as a JSON object. A list is none, though its items might fit the fields in their order.
+struct Told<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Told<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let text = Json::<Box<RawValue>>::from_request(request, state).await;
+        let Json(text) = text.map_err(IntoResponse::into_response)?;
+        let refuse = |why: &str| problem(StatusCode::UNPROCESSABLE_ENTITY, why);
+        if !text.get().starts_with('{') {
+            return Err(refuse("expected a JSON object"));
+        }
+        serde_json::from_str(text.get()).map(Self).map_err(|error| refuse(&error.to_string()))
+    }
 }
 
 type Op = State<Arc<Operator>>;
@@ -125,13 +179,13 @@ async fn trace(State(op): Op, Query(request): Query<TraceRequest>) -> Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SendRequest {
     /// A whole event as JSON: `type` and `data` at the least.
-    pub event: serde_json::Value,
+    pub event: Value,
     /// Only say what it would do.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<SendRequest>) -> Answer {
+async fn send(State(op): Op, Path(source): Path<String>, Told(request): Told<SendRequest>) -> Answer {
     if !op.config.sources.iter().any(|s| s.name == source) {
         let known = op.config.sources.iter().map(|s| s.name.as_str());
         return Err(OperatorError::unknown("source", &source, known));
@@ -143,6 +197,7 @@ async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<Sen
     }
     let id = event.id.clone();
     op.broker.publish(vec![Arc::new(event)]).await?;
+    op.write_down(&format!("put event {id} into source {source}"));
     json(serde_json::json!({ "id": id }))
 }
 
@@ -178,7 +233,7 @@ async fn mark(State(op): Op, Path(id): Path<i64>, Json(mark): Json<Mark>) -> Ans
     })
 }
 
-async fn replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
+async fn replay(State(op): Op, Told(request): Told<ReplayRequest>) -> Answer {
     json(op.replay(request).await?)
 }
 
@@ -186,7 +241,7 @@ async fn replay_job(State(op): Op) -> Answer {
     json(op.unfinished_replay().await?)
 }
 
-async fn start_replay(State(op): Op, Json(request): Json<ReplayRequest>) -> Answer {
+async fn start_replay(State(op): Op, Told(request): Told<ReplayRequest>) -> Answer {
     json(op.start_replay(request).await?)
 }
 
@@ -197,7 +252,7 @@ pub struct Pace {
     pub most: usize,
 }
 
-async fn step_replay(State(op): Op, Json(pace): Json<Pace>) -> Answer {
+async fn step_replay(State(op): Op, Told(pace): Told<Pace>) -> Answer {
     json(op.step(pace.most).await?)
 }
 
@@ -216,7 +271,7 @@ pub struct Used {
     pub used: u64,
 }
 
-async fn used(State(op): Op, Path(name): Path<String>, Json(body): Json<Used>) -> Answer {
+async fn used(State(op): Op, Path(name): Path<String>, Told(body): Told<Used>) -> Answer {
     json(op.set_used(&name, body.used).await?)
 }
 
@@ -248,7 +303,7 @@ pub struct Subscribe {
     pub again: bool,
 }
 
-async fn subscribe(State(op): Op, Path(name): Path<String>, Json(body): Json<Subscribe>) -> Answer {
+async fn subscribe(State(op): Op, Path(name): Path<String>, Told(body): Told<Subscribe>) -> Answer {
     json(op.subscribe(&name, body.again).await?)
 }
 
@@ -260,8 +315,28 @@ pub struct Unsubscribe {
     pub id: Option<String>,
 }
 
-async fn unsubscribe(State(op): Op, Path(name): Path<String>, Json(body): Json<Unsubscribe>) -> Answer {
+async fn unsubscribe(State(op): Op, Path(name): Path<String>, Told(body): Told<Unsubscribe>) -> Answer {
     json(op.unsubscribe(&name, body.id.as_deref()).await?)
+}
+
+async fn needs(State(op): Op) -> Answer {
+    json(op.needs().await?)
+}
+
+/// How many actions.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct ActionFilter {
+    /// At most so many; 0: 50.
+    #[serde(default)]
+    pub limit: usize,
+}
+
+async fn actions(State(op): Op, Query(filter): Query<ActionFilter>) -> Answer {
+    json(op.actions(if filter.limit == 0 { 50 } else { filter.limit }).await?)
+}
+
+async fn preview(State(op): Op, Path(id): Path<i64>) -> Answer {
+    json(op.preview_letter(id).await?)
 }
 
 async fn routes(State(op): Op) -> Answer {
@@ -282,7 +357,7 @@ pub struct Retire {
     pub to: Option<String>,
 }
 
-async fn retire(State(op): Op, Path(name): Path<String>, Json(body): Json<Retire>) -> Answer {
+async fn retire(State(op): Op, Path(name): Path<String>, Told(body): Told<Retire>) -> Answer {
     let leftover = match (body.drop, body.drain, body.to) {
         (false, true, Some(to)) => Leftover::To(to),
         (false, true, None) => Leftover::Keep,
@@ -303,7 +378,7 @@ pub struct Why {
     pub why: Option<String>,
 }
 
-async fn suspend(State(op): Op, Path((scope, name)): Path<(String, String)>, Json(body): Json<Why>) -> Answer {
+async fn suspend(State(op): Op, Path((scope, name)): Path<(String, String)>, Told(body): Told<Why>) -> Answer {
     json(op.suspend(scope_of(&scope)?, &name, body.why).await?)
 }
 
@@ -318,5 +393,48 @@ fn scope_of(path: &str) -> Result<Scope, OperatorError> {
         "routes" => Ok(Scope::Route),
         "sources" => Ok(Scope::Source),
         other => Err(OperatorError::unknown("path", other, ["accounts", "sinks", "routes", "sources"].into_iter())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{OPENAPI, Value};
+
+    /// `GET /api/sinks`: what the router above has, as it is written.
+    fn routed() -> BTreeSet<String> {
+        let router = include_str!("api.rs").split("Router::new()").nth(1).expect("a router");
+        let router = router.split(".fallback").next().expect("its routes");
+        let routes = router.split(".route(\"").skip(1);
+        let methods = routes.flat_map(|route| {
+            let (path, handlers) = route.split_once('"').expect("a path");
+            ["get(", "post("]
+                .iter()
+                .filter(|method| handlers.contains(**method))
+                .map(move |method| format!("{} {path}", method.trim_end_matches('(').to_uppercase()))
+        });
+        methods.collect()
+    }
+
+    #[test]
+    fn every_path_is_described_and_there_are_no_others() {
+        let described: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let paths = described["paths"].as_object().expect("paths").iter();
+        let described = paths.flat_map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods");
+            methods.keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        assert_eq!(routed(), described.collect());
+    }
+
+    #[test]
+    fn what_is_described_is_there() {
+        let described: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        for part in OPENAPI.split("\"$ref\": \"#").skip(1) {
+            let pointer = part.split('"').next().expect("it ends");
+            assert!(described.pointer(pointer).is_some(), "{pointer}");
+        }
+        assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Operator, Result};
+use super::{Operator, OperatorError, Result};
 use crate::config::{Action, Config, RouteConfig};
 use crate::connectors::{Operation, Sink};
 use crate::deliver::webhook_id;
@@ -29,6 +29,17 @@ pub struct Preview {
     pub call: Option<Value>,
 }
 
+/// Endings without a call.
+const WITHOUT_CALL: [&str; 5] = ["skipped", "stale", "nothing-to-do", "unchanged", "rejected"];
+
+impl Preview {
+    /// True if something would be sent.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !WITHOUT_CALL.contains(&self.would.as_str())
+    }
+}
+
 /// How it would end, and why.
 type Ending = (String, Option<String>, Option<Value>);
 
@@ -42,17 +53,41 @@ impl Operator {
     /// # Errors
     /// The store.
     pub async fn preview(&self, event: &Event) -> Result<Vec<Preview>> {
-        let masked = self.redactor.values(&event.data.value());
         let mut previews = Vec::new();
         for route in self.config.routes.iter().filter(|route| route.takes_from(&event.source)) {
-            let (would, why, mut call) = self.would(route, event).await?;
-            if let Some(call) = &mut call {
-                masked.value(call);
-            }
-            let why = why.map(|why| masked.text(&why));
-            previews.push(Preview { route: route.name.clone(), to: route.to.clone(), would, why, call });
+            previews.push(self.preview_on(route, event).await?);
         }
         Ok(previews)
+    }
+
+    /// What would become of a dead letter if it were sent again now: by the config and the link of now.
+    ///
+    /// # Errors
+    /// There is none with this number; the store.
+    pub async fn preview_letter(&self, id: i64) -> Result<Preview> {
+        let letter = self.store.dead_letter(id).await?.ok_or_else(|| OperatorError::NotFound {
+            what: "dead letter",
+            name: id.to_string(),
+            hint: String::new(),
+        })?;
+        let (name, event) = (&letter.letter.delivery.route, &letter.letter.event);
+        match self.config.routes.iter().find(|route| route.name == *name) {
+            Some(route) => self.preview_on(route, event).await,
+            None => {
+                let (would, why, call) = ends("skipped", format!("the config has no route {name} any more"));
+                Ok(Preview { route: name.clone(), to: letter.letter.sink.clone(), would, why, call })
+            }
+        }
+    }
+
+    async fn preview_on(&self, route: &RouteConfig, event: &Event) -> Result<Preview> {
+        let masked = self.redactor.values(&event.data.value());
+        let (would, why, mut call) = self.would(route, event).await?;
+        if let Some(call) = &mut call {
+            masked.value(call);
+        }
+        let why = why.map(|why| masked.text(&why));
+        Ok(Preview { route: route.name.clone(), to: route.to.clone(), would, why, call })
     }
 
     async fn would(&self, route: &RouteConfig, event: &Event) -> Result<Ending> {

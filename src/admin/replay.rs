@@ -62,6 +62,26 @@ pub struct ReplayRequest {
     pub dry_run: bool,
 }
 
+impl ReplayRequest {
+    /// What it is a replay of.
+    fn in_words(&self) -> String {
+        let mut words = match (&self.event, &self.source, self.dead) {
+            (Some(event), ..) => format!("event {event}"),
+            (_, Some(source), _) if self.past => format!("the past of source {source}"),
+            (_, Some(source), _) => format!("the events of source {source}"),
+            (.., Some(id)) => format!("dead letter {id}"),
+            _ => "all dead letters".to_owned(),
+        };
+        for (what, name) in [(" of route ", &self.route), (" onto route ", &self.to)] {
+            if let Some(name) = name {
+                words.push_str(what);
+                words.push_str(name);
+            }
+        }
+        words
+    }
+}
+
 /// What a replay has done so far, or would do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
@@ -153,6 +173,7 @@ impl Operator {
         let (began, done) = (self.clock.now(), Tally::default());
         let job = Job { request, generation, began, done, finished: false, at };
         self.keep(Some(&job)).await?;
+        self.write_down(&format!("began a replay of {}", job.request.in_words()));
         Ok(job)
     }
 
@@ -173,7 +194,7 @@ impl Operator {
             if let Some(letter) = &parcel.letter {
                 // After the publish: between the two a crash leaves a letter too many, never one too few.
                 self.store.forget_dead(letter.id, letter.letter.at).await?;
-                self.note(letter, format!("replayed dead letter {}", letter.id));
+                self.note(letter, &format!("replayed dead letter {}", letter.id));
             }
         }
         page.add_to(&mut job.done);
@@ -201,6 +222,9 @@ impl Operator {
         let _alone = self.replaying.lock().await;
         let job = self.unfinished_replay().await?;
         self.keep(None).await?;
+        if let Some(job) = &job {
+            self.write_down(&format!("gave up the replay of {}", job.request.in_words()));
+        }
         Ok(job)
     }
 

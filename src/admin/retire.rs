@@ -79,7 +79,7 @@ impl Operator {
         let removed = self.broker.remove(name).await?;
         let links = self.store.forget_route(name, !self.shares(name)).await?;
         let fate = if fate.is_empty() { format!("{} messages are dropped", removed.max(depth.messages)) } else { fate };
-        Ok(Done { done: format!("route {name} is forgotten: {links} links, {fate}") })
+        Ok(self.did(format!("route {name} is forgotten: {links} links, {fate}")))
     }
 
     /// True if other routes go by the links of this name: they stay.

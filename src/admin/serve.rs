@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
+use axum::response::{IntoResponse, Redirect, Response};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+use super::doors::{self, Doors};
 use crate::problem::problem;
 
 /// How long requests under way may take once the server is to stop.
@@ -61,17 +60,17 @@ pub async fn on_socket(
     served
 }
 
-/// Serves the API on the admin listener, until told to stop.
+/// Serves API and dashboard on the admin listener, until told to stop.
 ///
 /// # Errors
 /// The listener fails.
 pub async fn on_listener(
     listener: TcpListener,
     api: Router,
-    token: Option<SecretString>,
+    doors: Arc<Doors>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let api = api.layer(from_fn_with_state(Arc::new(token), guard));
+    let api = api.layer(from_fn_with_state(doors, guard));
     let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
     within(serving.into_future(), &stop).await
 }
@@ -84,78 +83,39 @@ async fn within(serving: impl Future<Output = std::io::Result<()>>, stop: &Cance
     }
 }
 
-/// Asks for the token where one is set; else for a host that is this machine, so that a page in a browser cannot
-/// reach the listener under a name of its own.
-async fn guard(State(token): State<Arc<Option<SecretString>>>, request: Request, next: Next) -> Response {
-    if let Some(token) = token.as_ref() {
-        if !has_token(request.headers(), token) {
-            return problem(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong (Authorization: Bearer …)");
-        }
-    } else if !host_is_local(request.headers()) {
+/// Asks for the token where one is set, or for the cookie of somebody who has shown it; else for a host that is this
+/// machine. Whoever comes to the dashboard is a [`Visitor`](super::doors::Visitor) from here on.
+async fn guard(State(doors): State<Arc<Doors>>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if !doors.are_locked() && !doors::host_is_local(headers) {
         return problem(StatusCode::FORBIDDEN, "without a token only requests to a loopback host are answered");
     }
-    if let Some(origin) = request.headers().get(header::ORIGIN)
-        && !same_host(origin.to_str().unwrap_or_default(), request.headers())
-    {
+    if doors::is_of_another_site(request.method(), headers) {
         return problem(StatusCode::FORBIDDEN, "requests of other sites are not answered");
+    }
+    let path = request.uri().path();
+    let of_programs = path == "/metrics" || path.starts_with("/api/") || path == "/openapi.json";
+    if of_programs && doors.are_locked() && !doors.has_token(headers) {
+        return problem(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong (Authorization: Bearer …)");
+    }
+    if !of_programs && !is_open(path) {
+        let Some(visitor) = doors.visitor(headers) else { return to_the_login(&request) };
+        request.extensions_mut().insert(visitor);
     }
     next.run(request).await
 }
 
-fn has_token(headers: &HeaderMap, token: &SecretString) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let given = given.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or_default();
-    given.as_bytes().ct_eq(token.expose_secret().as_bytes()).into()
+/// What anybody may see: there is nothing in it.
+fn is_open(path: &str) -> bool {
+    path == "/login" || path.starts_with("/assets/")
 }
 
-fn host_is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|v| v.to_str().ok()) else { return false };
-    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else { return false };
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
+fn to_the_login(request: &Request) -> Response {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if *request.method() != Method::GET || !accepts.contains("text/html") {
+        return problem(StatusCode::UNAUTHORIZED, "log in first, or show the admin token (Authorization: Bearer …)");
     }
-}
-
-fn same_host(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    origin.split_once("://").is_some_and(|(_, authority)| authority == host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect()
-    }
-
-    #[test]
-    fn only_loopback_hosts_are_local() {
-        for host in ["localhost:8081", "127.0.0.1:8081", "[::1]:8081"] {
-            assert!(host_is_local(&headers(&[(header::HOST, host)])), "{host}");
-        }
-        for host in ["evil.example:8081", "localhost.evil.example", "10.0.0.1", ""] {
-            assert!(!host_is_local(&headers(&[(header::HOST, host)])), "{host}");
-        }
-    }
-
-    #[test]
-    fn another_sites_origin_is_told_from_ours() {
-        let ours = headers(&[(header::HOST, "localhost:8081")]);
-        assert!(same_host("http://localhost:8081", &ours));
-        assert!(!same_host("http://localhost:9999", &ours));
-        assert!(!same_host("null", &ours));
-    }
-
-    #[test]
-    fn the_token_is_compared_whole() {
-        let token = SecretString::from("sesame");
-        assert!(has_token(&headers(&[(header::AUTHORIZATION, "Bearer sesame")]), &token));
-        for wrong in ["Bearer sesam", "Bearer sesame1", "Basic sesame", "sesame"] {
-            assert!(!has_token(&headers(&[(header::AUTHORIZATION, wrong)]), &token), "{wrong}");
-        }
-    }
+    let here = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let next = percent_encoding::utf8_percent_encode(here, percent_encoding::NON_ALPHANUMERIC);
+    Redirect::to(&format!("/login?next={next}")).into_response()
 }

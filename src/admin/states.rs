@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::views::{AccountView, BreakerView, Done, PermitsView, Readiness, RouteView, SinkView, SourceView};
+use super::who::signed;
 use super::{Operator, OperatorError, Result};
 use crate::broker::{BrokerError, Depth, JOURNAL, Waiting, inbox, inbox_of};
 use crate::connectors::Limits;
@@ -62,12 +63,15 @@ impl Operator {
     /// No such account; the store.
     pub async fn set_used(&self, name: &str, used: u64) -> Result<Done> {
         self.check_name(Scope::Account, name)?;
+        if i64::try_from(used).is_err() {
+            return Err(OperatorError::Refused(format!("no account makes {used} calls a month")));
+        }
         let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
             return Err(OperatorError::Refused(format!("{name} counts no calls")));
         };
         let month = charge(name, limits, &zone, self.clock.now()).month;
         self.store.set_used(name, &month, used).await?;
-        Ok(Done { done: format!("account {name}: {used} calls used in {month}") })
+        Ok(self.did(format!("account {name}: {used} calls used in {month}")))
     }
 
     /// Every sink.
@@ -168,7 +172,8 @@ impl Operator {
     pub async fn suspend(&self, scope: Scope, name: &str, why: Option<String>) -> Result<Done> {
         self.check_name(scope, name)?;
         let why = why.unwrap_or_else(|| "suspended by a person".to_owned());
-        self.halts.stop(scope, name, why).await?;
+        self.halts.stop(scope, name, why.clone()).await?;
+        self.write_down(&format!("suspended {} {name} ({why})", scope.name()));
         Ok(Done { done: format!("{} {name} is suspended", scope.name()) })
     }
 
@@ -181,6 +186,7 @@ impl Operator {
         if !self.halts.resume(scope, name).await? {
             return Err(OperatorError::Refused(format!("{} {name} is not suspended", scope.name())));
         }
+        self.write_down(&format!("resumed {} {name}", scope.name()));
         Ok(Done { done: format!("{} {name} goes on", scope.name()) })
     }
 
@@ -196,7 +202,7 @@ impl Operator {
             return Err(OperatorError::Refused(why));
         };
         wake.notify_one();
-        Ok(Done { done: format!("source {name} is polled now") })
+        Ok(self.did(format!("source {name} is polled now")))
     }
 
     /// Lets a source delete what it stopped at, once, and polls it now.
@@ -212,9 +218,7 @@ impl Operator {
         if let Some(wake) = self.pollers.get(name) {
             wake.notify_one();
         }
-        Ok(Done {
-            done: format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once"),
-        })
+        Ok(self.did(format!("source {name} goes on: its next poll may delete {deleted} of {known}, or more, once")))
     }
 
     fn check_name(&self, scope: Scope, name: &str) -> Result<()> {
@@ -258,7 +262,7 @@ impl Operator {
     pub async fn drop_dead(&self, id: i64) -> Result<Done> {
         let dead = self.store.dead_letter(id).await?.ok_or_else(|| no_letter(id))?;
         self.store.drop_dead(id).await?;
-        self.note(&dead, format!("dropped dead letter {id}"));
+        self.tell_of(&dead, &format!("dropped dead letter {id}"));
         Ok(Done { done: format!("dead letter {id} is dropped") })
     }
 
@@ -273,7 +277,7 @@ impl Operator {
                 "delivery {id} is being tried again, or has ended: see its trace"
             )));
         }
-        self.note(&dead, format!("marked held delivery {id} as delivered"));
+        self.tell_of(&dead, &format!("marked held delivery {id} as delivered"));
         Ok(Done { done: format!("delivery {id} counts as delivered") })
     }
 
@@ -288,7 +292,7 @@ impl Operator {
         }
         self.broker.publish_to(&dead.letter.delivery.route, dead.letter.event.clone()).await?;
         self.store.forget_dead(id, dead.letter.at).await?;
-        self.note(&dead, format!("sent held delivery {id} again"));
+        self.tell_of(&dead, &format!("sent held delivery {id} again"));
         Ok(Done { done: format!("delivery {id} is tried again") })
     }
 
@@ -300,7 +304,14 @@ impl Operator {
         Err(OperatorError::Refused(format!("dead letter {id} is not held: use `dari replay --dead {id}` or drop it")))
     }
 
-    pub(super) fn note(&self, dead: &StoredDead, what: String) {
+    /// In the journey of the event and among what people did.
+    fn tell_of(&self, dead: &StoredDead, what: &str) {
+        self.note(dead, what);
+        self.write_down(what);
+    }
+
+    pub(super) fn note(&self, dead: &StoredDead, what: &str) {
+        let what = signed(what);
         tracing::info!(route = %dead.letter.delivery.route, event = %dead.letter.delivery.event, "{what}");
         self.journal.record(Record::Entry(Entry {
             at: self.clock.now(),
@@ -331,6 +342,11 @@ impl Operator {
     /// Whether the bridge can do its work, in words for anybody.
     pub async fn ability(&self) -> Readiness {
         self.judged(false).await
+    }
+
+    /// Whether the bridge can do its work, in words for operators.
+    pub(super) async fn ability_in_detail(&self) -> Readiness {
+        self.judged(true).await
     }
 
     /// A broker that is away is no reason to be taken out of service while events can be spooled: out of service the

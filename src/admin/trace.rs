@@ -1,7 +1,7 @@
 //! The journeys of events (promise P7).
 
 use super::views::{Journey, RouteJourney};
-use super::{Operator, Result};
+use super::{Operator, OperatorError, Result};
 use crate::config::RouteConfig;
 use crate::event::Event;
 use crate::store::DeliveryKey;
@@ -42,6 +42,27 @@ impl Operator {
         let newest = EventFilter { source: Some(source.to_owned()), limit: 1, ..EventFilter::default() };
         let found = self.journal.events(newest).await?;
         self.journeys(found).await
+    }
+
+    /// The journey of one event.
+    ///
+    /// # Errors
+    /// The journal has none with this id of this source; the store.
+    pub async fn journey_of(&self, source: &str, id: &str) -> Result<Journey> {
+        let filter = EventFilter {
+            source: Some(source.to_owned()),
+            id: Some(id.to_owned()),
+            limit: 1,
+            ..EventFilter::default()
+        };
+        let Some(listed) = self.journal.events(filter).await?.into_iter().next() else {
+            return Err(OperatorError::NotFound {
+                what: "event in the journal with the id",
+                name: id.to_owned(),
+                hint: format!(" of source {source}"),
+            });
+        };
+        self.journey(listed).await
     }
 
     async fn journeys(&self, found: Vec<Listed>) -> Result<Vec<Journey>> {

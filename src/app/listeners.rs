@@ -10,8 +10,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Tasks};
+use crate::admin::doors::Doors;
 use crate::admin::{Operator, api, serve};
 use crate::config::Config;
+use crate::dashboard;
 use crate::intake::{self, Intake};
 
 /// Bound before the bridge calls itself ready: a command that comes then must find it.
@@ -32,7 +34,9 @@ pub fn serve_api(
     let api = api::router(Arc::clone(operator));
     if let Some(listener) = listener {
         let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
-        let served = serve::on_listener(listener, api.clone(), token, tasks.until.clone());
+        let doors = Arc::new(Doors::new(token, operator.clock.clone()));
+        let pages = dashboard::router(Arc::clone(operator), Arc::clone(&doors), tasks.until.clone());
+        let served = serve::on_listener(listener, api.clone().merge(pages), doors, tasks.until.clone());
         let until = tasks.until.clone();
         tasks.start("admin", async move { after(served.await, "listener", &until).await });
     }

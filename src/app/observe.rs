@@ -1,6 +1,7 @@
 //! A journal that also tells what is written to whoever watches (the demo's lines today), and has it counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use tokio::sync::broadcast;
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::store::Result;
-use crate::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
+use crate::store::journal::{Entry, EventFilter, Journal, Listed, Part, Polled, Record, Refused};
 
 /// How many sights a slow watcher may lag behind before it misses some.
 const LAG: usize = 4096;
@@ -55,7 +56,7 @@ impl Observed {
 impl Journal for Observed {
     async fn received(&self, events: Vec<Arc<Event>>) -> Result<()> {
         for event in &events {
-            self.metrics.published(&event.source);
+            self.metrics.published(event);
             self.tell(|| Seen::Event(Arc::clone(event)));
         }
         self.journal.received(events).await
@@ -85,6 +86,10 @@ impl Journal for Observed {
 
     async fn polled(&self, source: &str, limit: usize) -> Result<Vec<Polled>> {
         self.journal.polled(source, limit).await
+    }
+
+    async fn course(&self, from: Timestamp, length: Duration, parts: usize) -> Result<Vec<Part>> {
+        self.journal.course(from, length, parts).await
     }
 
     async fn forget(&self, keep: Timestamp, bodies: Timestamp, limit: usize) -> Result<usize> {

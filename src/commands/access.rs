@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, header};
+use axum::http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use tower::ServiceExt;
 
 use super::{CommandError, Result};
 use crate::admin::serve::socket_path;
+use crate::admin::who::BY;
 use crate::admin::{Operator, api};
 use crate::app;
 use crate::clock::Clock;
@@ -134,7 +135,7 @@ impl Access {
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T> {
         let (ok, answer) = match self {
             Self::Live { client, base, token } => {
-                let mut request = client.request(method, format!("{base}{path}"));
+                let mut request = client.request(method, format!("{base}{path}")).header(BY, by());
                 if let Some(token) = token {
                     request = request.bearer_auth(token);
                 }
@@ -146,7 +147,7 @@ impl Access {
             }
             Self::Files { api, .. } => {
                 let request = Request::builder().method(method).uri(path);
-                let request = request.header(header::CONTENT_TYPE, "application/json");
+                let request = request.header(header::CONTENT_TYPE, "application/json").header(BY, by());
                 let request = request.body(Body::from(body.unwrap_or_default())).map_err(CommandError::failed)?;
                 let Ok(answer) = api.clone().oneshot(request).await;
                 let ok = answer.status().is_success();
@@ -172,6 +173,13 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// Who gives this command, for the journal.
+fn by() -> HeaderValue {
+    let user = ["USER", "LOGNAME"].into_iter().find_map(environment).filter(|name| !name.is_empty());
+    let by = user.map_or_else(|| "the command line".to_owned(), |user| format!("{user} (command line)"));
+    HeaderValue::from_bytes(by.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("the command line"))
 }
 
 fn no_answer(error: reqwest::Error) -> CommandError {

@@ -16,6 +16,8 @@ use super::sandbox::Stage;
 use super::{CommandError, Result, output};
 use crate::app::{self, AppError, Bridge, Options};
 use crate::clock::Clock;
+use crate::config::AdminListen;
+use crate::connectors::sandbox::LOOPBACK;
 use crate::settings::parse_duration;
 
 mod balance;
@@ -64,10 +66,12 @@ pub async fn demo(args: DemoArgs) -> Result {
     let clock = Clock::system(app::process_number());
     let mut config = folder.load(&clock)?;
     config.listen.hooks.set_port(args.port.unwrap_or(0));
+    config.listen.admin = Some(AdminListen { address: LOOPBACK, token: None });
     let stage = Stage::set(&mut config, &clock).await?;
     let bridge = Bridge::build(Arc::new(config), clock, &Options::default()).await.map_err(CommandError::failed)?;
     let hooks = format!("http://{}/hooks/orders", bridge.hooks_address());
-    output::line(introduction(&folder, &stage, &hooks)?)?;
+    let dashboard = bridge.admin_address().map(|address| format!("http://{address}/")).unwrap_or_default();
+    output::line(introduction(&folder, &stage, &hooks, &dashboard)?)?;
 
     let progress = Arc::new(Progress::default());
     let printer = tokio::spawn(lines::print(bridge.watch(), Arc::clone(&progress)));
@@ -120,16 +124,16 @@ async fn played(visitors: &mut Visitors<'_>, told: &CancellationToken, over: &Ca
     }
 }
 
-fn introduction(folder: &Folder, stage: &Stage, hooks: &str) -> Result<String> {
+fn introduction(folder: &Folder, stage: &Stage, hooks: &str, dashboard: &str) -> Result<String> {
     let config = folder.config().display().to_string();
     let curl = visitors::curl(hooks, folder::ORDER)?;
-    let row = |name: &str, what: &str| format!("  {name:<8} {what}\n");
+    let row = |name: &str, what: &str| format!("  {name:<9} {what}\n");
     let sandboxes: String =
         stage.all().map(|(name, served)| row(name, &format!("{}/_sandbox/state", served.url))).collect();
     Ok(format!(
         "A Walla form, Daou Office Works, Slack and an ERP are played on this machine.
 
-{}{}{sandboxes}
+{}{}{}{sandboxes}
 Send an order of your own; the same one twice is one event:
   {curl}
 
@@ -138,6 +142,7 @@ Look into it from another terminal:
   dari trace A-1000 --config {config}
   dari routes --config {config}
 ",
+        row("dashboard", dashboard),
         row("config", &config),
         row("webhooks", hooks),
     ))

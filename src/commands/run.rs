@@ -104,7 +104,7 @@ fn announce(config: &Config, bridge: &Bridge) {
         tracing::warn!("{}", crate::config::faults::line(&config.file, warning));
     }
     if let Some(address) = bridge.admin_address() {
-        tracing::info!(%address, "the admin API listens: commands reach it with `--admin http://{address}`");
+        tracing::info!(%address, "the admin API listens: the dashboard is at http://{address}/, commands reach it with `--admin http://{address}`");
     }
     let public = config.listen.public.clone().unwrap_or_else(|| format!("http://{}", bridge.hooks_address()));
     for source in config.sources.iter().filter(|source| source.enabled && source.is_hook()) {

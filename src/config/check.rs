@@ -25,6 +25,8 @@ pub(super) struct Checker<'a> {
     pub warnings: Vec<Fault>,
     /// The values that `${…}` was replaced in, by place: what stood there, and what was put in.
     filled: BTreeMap<Spot, Vec<(String, String)>>,
+    /// Where the values stand that are never shown.
+    pub secrets: BTreeSet<Spot>,
     /// What is wrong inside templates: the column is the string's plus the offset in its value.
     pub inside: Vec<Fault>,
 }
@@ -39,6 +41,7 @@ impl<'a> Checker<'a> {
             faults: Vec::new(),
             warnings: Vec::new(),
             filled: BTreeMap::new(),
+            secrets: BTreeSet::new(),
             inside: Vec::new(),
         }
     }
@@ -204,6 +207,7 @@ impl<'a> Checker<'a> {
                 *node = copy;
                 self.used.append(&mut attempt.used);
                 self.filled.append(&mut attempt.filled);
+                self.secrets.append(&mut attempt.secrets);
                 self.warnings.append(&mut attempt.warnings);
                 return;
             }
@@ -261,6 +265,9 @@ impl<'a> Checker<'a> {
     }
 
     fn scalar(&mut self, node: &mut Node, kind: &Kind, key: &str) {
+        if matches!(kind, Kind::Secret) {
+            self.secrets.insert(node.spot);
+        }
         // A broker's URL is a secret; what is filled into its user and password is escaped as in any URL.
         let is_broker = node.text().is_some_and(|text| text.starts_with("amqp://") || text.starts_with("amqps://"));
         if !self.fill(node, is_broker || matches!(kind, Kind::Url)) {

@@ -26,7 +26,8 @@ use super::interpolate::Surroundings;
 use super::model::{AdminListen, Config, Listen, SinkConfig, TestConfig};
 use super::names::is_name;
 use super::parse::parse;
-use super::suggest::{did_you_mean, shown};
+use super::shown;
+use super::suggest::{did_you_mean, shown as excerpt};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
 use crate::connectors::notice::Notice;
@@ -92,6 +93,7 @@ pub fn load_with(
         checker.unfill(warning);
     }
     sort(&mut config.warnings);
+    config.shown = shown::shown(&document.root, &checker.secrets);
     Ok(config)
 }
 
@@ -158,6 +160,7 @@ impl Loader<'_> {
             routes,
             tests,
             warnings: std::mem::take(&mut self.warnings),
+            shown: String::new(),
         }
     }
 
@@ -247,7 +250,7 @@ impl Loader<'_> {
             Some((_, NodeValue::Map(entries))) => {
                 for (key, _) in entries.iter().filter(|(key, _)| !is_name(&key.name)) {
                     let message =
-                        format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", shown(&key.name));
+                        format!("`{}` is no name; expected 1 to 63 of `a-z`, `0-9` and `-`", excerpt(&key.name));
                     self.checker.faults.push(Fault::new(key.spot, message));
                 }
                 entries

@@ -60,6 +60,8 @@ pub struct Config {
     pub tests: Vec<TestConfig>,
     /// What is no error but worth a word, as a webhook that anybody can send to.
     pub warnings: Vec<crate::settings::Fault>,
+    /// The file as people may see it: with its `${…}`, and secrets masked.
+    pub shown: String,
 }
 
 /// A RabbitMQ.

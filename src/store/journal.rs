@@ -1,6 +1,7 @@
 //! The history of events, deliveries and attempts, for people to read (promise P7).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,6 +13,9 @@ use crate::event::Event;
 
 /// The journal in a SQLite file of its own.
 pub mod sqlite;
+
+/// In place of [`Event::key`]: what people did that concerns no event, as suspending a sink. A key of an event has a `/`.
+pub const ACTIONS: &str = "actions";
 
 /// One thing worth reading afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -186,6 +190,17 @@ pub struct Listed {
     pub endings: Vec<(String, String)>,
 }
 
+/// How much happened in a part of a longer time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Events that came.
+    pub came: u64,
+    /// Deliveries that ended well.
+    pub delivered: u64,
+    /// Deliveries that were given up or are held.
+    pub failed: u64,
+}
+
 /// Writes and reads the history.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -211,6 +226,13 @@ pub trait Journal: Send + Sync {
 
     /// The polls of a source, newest first.
     async fn polled(&self, source: &str, limit: usize) -> Result<Vec<Polled>>;
+
+    /// How much happened in each of so many parts of equal length, the first of which begins at `from`. A journal that
+    /// cannot tell gives none.
+    async fn course(&self, from: Timestamp, length: Duration, parts: usize) -> Result<Vec<Part>> {
+        let (_, _, _) = (from, length, parts);
+        Ok(Vec::new())
+    }
 
     /// Forgets in small batches what is older than `keep` and bodies older than `bodies`; tells how many rows.
     async fn forget(&self, keep: Timestamp, bodies: Timestamp, limit: usize) -> Result<usize>;

@@ -6,6 +6,7 @@ mod accounts;
 mod asked;
 mod batches;
 mod binary;
+mod board;
 mod bridge;
 mod changes;
 mod doubt;

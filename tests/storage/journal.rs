@@ -1,11 +1,12 @@
 //! The journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dari::clock::Clock;
 use dari::event::{Event, NewEvent, Payload};
 use dari::store::journal::sqlite::SqliteJournal;
-use dari::store::journal::{Entry, EventFilter, Journal, Polled, Record, Refused, Step};
+use dari::store::journal::{Entry, EventFilter, Journal, Part, Polled, Record, Refused, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -118,6 +119,29 @@ async fn p7_a_journey_is_read_in_order_with_its_endings() {
     );
     let listed = rig.journal.events(EventFilter::default()).await.expect("found");
     assert_eq!(listed[0].endings, [("crm".to_owned(), "delivered".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_happened_is_counted_by_parts_of_time() {
+    let rig = rig();
+    let from = rig.clock.now();
+    let part = |came, delivered, failed| Part { came, delivered, failed };
+    let end = |ending: &str| Step::Ended { ending: ending.into(), detail: String::new() };
+    for (n, ending) in ["delivered", "rejected", "delivered", "skipped", "held"].into_iter().enumerate() {
+        let event = rig.receive("shop", "order.created", &n.to_string()).await;
+        rig.step(&event.key(), "r", end(ending));
+        rig.clock.advance(SignedDuration::from_mins(29));
+    }
+    rig.journal.flush().await.expect("written");
+    let hour = Duration::from_hours(1);
+    let course = async |from, parts| rig.journal.course(from, hour, parts).await.expect("counted");
+    assert_eq!(course(from, 4).await, [part(3, 2, 1), part(2, 0, 1), part(0, 0, 0), part(0, 0, 0)]);
+    assert_eq!(
+        course(from + SignedDuration::from_hours(1), 1).await,
+        [part(2, 1, 0)],
+        "what is outside is not counted"
+    );
+    assert_eq!(course(from, 0).await, []);
 }
 
 #[tokio::test]

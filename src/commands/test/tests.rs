@@ -168,6 +168,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
             })
             .collect(),
         warnings: Vec::new(),
+        shown: String::new(),
     }
 }
 

@@ -203,8 +203,9 @@ impl Attempt {
         self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
         if ending == "delivered" {
-            let since = self.services.clock.now().duration_since(self.event().received.at());
-            self.services.metrics.delivered(&self.plan.route().name, since.as_secs_f64().max(0.0));
+            let now = self.services.clock.now();
+            let since = now.duration_since(self.event().received.at());
+            self.services.metrics.delivered(&self.plan.route().name, now, since.as_secs_f64().max(0.0));
         }
         self.journal(Step::Ended { ending: ending.into(), detail });
         self.ack().await

@@ -7,18 +7,22 @@ mod write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
+use super::{Entry, EventFilter, Journal, Listed, Part, Polled, Record, Refused};
 use crate::event::Event;
 use crate::store::Result;
 use crate::store::sqlite::{Database, Migrations};
 use recorder::Recorder;
 
-const MIGRATIONS: Migrations =
-    &[include_str!("migrations/0001_start.sql"), include_str!("migrations/0002_refused_body.sql")];
+const MIGRATIONS: Migrations = &[
+    include_str!("migrations/0001_start.sql"),
+    include_str!("migrations/0002_refused_body.sql"),
+    include_str!("migrations/0003_search.sql"),
+];
 
 /// The journal of one process.
 #[derive(Debug)]
@@ -86,6 +90,10 @@ impl Journal for SqliteJournal {
     async fn polled(&self, source: &str, limit: usize) -> Result<Vec<Polled>> {
         let source = source.to_owned();
         self.db.read("listing polls", move |db| search::polled(db, &source, limit)).await
+    }
+
+    async fn course(&self, from: Timestamp, length: Duration, parts: usize) -> Result<Vec<Part>> {
+        self.db.read("counting what happened", move |db| search::course(db, from, length, parts)).await
     }
 
     async fn forget(&self, keep: Timestamp, bodies: Timestamp, limit: usize) -> Result<usize> {

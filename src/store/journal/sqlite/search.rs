@@ -1,11 +1,13 @@
 //! What people ask the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::super::{Entry, EventFilter, Listed, Polled, Refused, Step};
+use super::super::{Entry, EventFilter, Listed, Part, Polled, Refused, Step};
 use crate::event::{Event, Payload};
 use crate::store::sqlite::{key, micros, parse, time, unreadable};
 
@@ -107,6 +109,34 @@ pub fn journey(db: &Connection, event: &str) -> rusqlite::Result<Vec<Entry>> {
         Ok(Entry { at: time(row, "at")?, event: event.to_owned(), route: row.get("route")?, step })
     })?;
     rows.collect()
+}
+
+/// How much happened in each part of a longer time. Both questions are answered by an index alone.
+pub fn course(db: &Connection, from: Timestamp, length: Duration, parts: usize) -> rusqlite::Result<Vec<Part>> {
+    let length = i64::try_from(length.as_micros()).unwrap_or(i64::MAX).max(1);
+    let end = micros(from).saturating_add(length.saturating_mul(i64::try_from(parts).unwrap_or(i64::MAX)));
+    let mut course = vec![Part::default(); parts];
+    let place = |row: &Row<'_>| Ok::<_, rusqlite::Error>(usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX));
+    let sql = "SELECT (at - ?1) / ?2, count(*) FROM event WHERE at >= ?1 AND at < ?3 GROUP BY 1";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([micros(from), length, end])?;
+    while let Some(row) = rows.next()? {
+        if let Some(part) = course.get_mut(place(row)?) {
+            part.came = row.get::<_, i64>(1)?.cast_unsigned();
+        }
+    }
+    let sql = "SELECT (at - ?1) / ?2, sum(ending = 'delivered'),
+                   sum(ending IN ('rejected', 'exhausted', 'poison', 'held'))
+               FROM step WHERE ending IS NOT NULL AND at >= ?1 AND at < ?3 GROUP BY 1";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([micros(from), length, end])?;
+    while let Some(row) = rows.next()? {
+        if let Some(part) = course.get_mut(place(row)?) {
+            part.delivered = row.get::<_, i64>(1)?.cast_unsigned();
+            part.failed = row.get::<_, i64>(2)?.cast_unsigned();
+        }
+    }
+    Ok(course)
 }
 
 /// Refused requests, newest first.
