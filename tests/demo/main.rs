@@ -3,5 +3,6 @@
 
 mod demo;
 mod dry;
+mod looked_up;
 mod process;
 mod sandboxed;

@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, eventually};
 
-async fn get(url: &str) -> Value {
+pub async fn get(url: &str) -> Value {
     let _ = Client::new().unwrap();
     let answer = reqwest::get(url).await.unwrap();
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-async fn post(url: &str, body: Value) -> u16 {
+pub async fn post(url: &str, body: Value) -> u16 {
     let _ = Client::new().unwrap();
     let request = reqwest::Client::new().post(url).header("content-type", "application/json");
     request.body(body.to_string()).send().await.unwrap().status().as_u16()
 }
 
 /// The field of a line of JSON logs.
-fn field(line: &str, name: &str) -> String {
+pub fn field(line: &str, name: &str) -> String {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
     line[name].as_str().unwrap_or_default().to_owned()
 }

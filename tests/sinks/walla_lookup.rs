@@ -85,12 +85,15 @@ async fn customers_projects_and_workspaces_are_found() {
             assert_eq!(records, [json!({ "exists": exists })], "{account}");
         }
     }
-    let customers = lookup(RESPONSE, place(RESPONSE, "customers"));
-    let records = found(&world, &*customers, &json!({})).await.unwrap();
+    let form = json!({ "project_key": "pj-7" });
+    let customers = lookup(RESPONSE, json!({ "object": "customers", "workspace": "ws-1" }));
+    let records = found(&world, &*customers, &form).await.unwrap();
     assert_eq!(records, [json!({ "customer_keys": ["c/1", "c2", "c2"] })]);
-    let project = found(&world, &*lookup(RESPONSE, place(RESPONSE, "project")), &json!({})).await.unwrap();
+    let project = lookup(RESPONSE, json!({ "object": "project", "workspace": "ws-1" }));
+    let project = found(&world, &*project, &form).await.unwrap();
     assert_eq!(project[0]["projectName"], "신청");
-    let form = found(&world, &*lookup(OPEN, place(OPEN, "project")), &json!({})).await.unwrap();
+    let open = lookup(OPEN, json!({ "object": "project" }));
+    let form = found(&world, &*open, &json!({ "form": "form-7" })).await.unwrap();
     assert_eq!(form[0]["title"], "신청");
     let workspace = lookup(RESPONSE, json!({ "object": "workspace" }));
     assert_eq!(
@@ -124,7 +127,8 @@ async fn each_no_has_its_outcome() {
 async fn what_cannot_be_asked_for_is_told() {
     let world = world().await;
     let lookup = try_lookup(&world, RESPONSE, &place(RESPONSE, "response")).unwrap_or_else(|why| panic!("{why}"));
-    let all = try_lookup(&world, RESPONSE, &place(RESPONSE, "customers")).unwrap_or_else(|why| panic!("{why}"));
+    let customers = json!({ "object": "customers", "workspace": "ws-1" });
+    let all = try_lookup(&world, RESPONSE, &customers).unwrap_or_else(|why| panic!("{why}"));
     let refused = |lookup: &dyn Lookup, wanted: Value| lookup.prepare(wanted.as_object().unwrap()).unwrap_err();
     let told = [
         refused(&*lookup, json!({ "mail": "a@b" })),
@@ -138,20 +142,26 @@ async fn what_cannot_be_asked_for_is_told() {
     match: expected one of response_key or customer_key
     match: expected one of response_key or customer_key
     match: response_key or customer_key: expected text that is not empty
-    match: customer_key: it takes no values, as `match: {}`
+    match: customer_key: expected project_key
     ");
     let fault = |account, keys: Value| try_lookup(&world, account, &keys).err().expect("a fault");
     let told = [
         fault(RESPONSE, json!({})),
         fault(RESPONSE, json!({ "project": "pj-7" })),
+        fault(RESPONSE, json!({ "object": "project" })),
         fault(RESPONSE, json!({ "object": "workspace", "project": "pj-7" })),
-        fault(OPEN, json!({ "object": "customers", "form": "f" })),
+        fault(RESPONSE, json!({ "object": "workspace", "workspace": "ws-1" })),
+        fault(OPEN, json!({ "object": "project", "form": "f" })),
+        fault(OPEN, json!({ "object": "customers" })),
         fault(OPEN, json!({ "workspace": "ws-1", "project": "pj-7" })),
     ];
     insta::assert_snapshot!(told.join("\n"), @"
     which form? expected `project`
     a lookup is one call: it needs the `workspace` of the project
-    a workspace is found by the `project_key` of `match`, and nothing else
+    a lookup is one call: it needs the `workspace` of the project
+    the form is found by the `project_key` of `match`: leave it out here
+    it needs none: leave it out
+    the form is found by the `form` of `match`: leave it out here
     the Open API has no such call: it needs an account with a client_id
     the account has an open_api_key: expected `form`, and neither `workspace` nor `project`
     ");

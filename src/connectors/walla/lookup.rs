@@ -24,16 +24,26 @@ const FIELDS: &[Field] = &[
         name: "object",
         kind: Kind::Choice(OBJECTS),
         need: Need::Default("response"),
-        doc: "`response`: by `response_key` or `customer_key`; `customer`: whether one with a `customer_key` answered; `customers`: all customer keys; `project`: the form itself; `workspace`: the key of the workspace that has a `project_key`.",
+        doc: "`response`: by `response_key` or `customer_key`; `customer`: whether one with a `customer_key` answered; `customers`: all customer keys of the form with a `project_key`; `project`: that form itself (by `form` in the Open API); `workspace`: the key of its workspace.",
     },
     Field {
         name: "workspace",
         kind: Kind::Text,
         need: Need::Optional,
-        doc: "The workspace key of the response API; needed with `project`.",
+        doc: "The workspace key of the response API; needed for all but `workspace`.",
     },
-    Field { name: "project", kind: Kind::Text, need: Need::Optional, doc: "The project key of the response API." },
-    Field { name: "form", kind: Kind::Text, need: Need::Optional, doc: "The form's id in the Open API." },
+    Field {
+        name: "project",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "The project key of the response API, for `response` and `customer`.",
+    },
+    Field {
+        name: "form",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "The form's id in the Open API, for `response` and `customer`.",
+    },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +57,27 @@ enum Object {
 
 impl Object {
     /// The names of `match` that it takes, one of which has to be there.
-    fn takes(self) -> &'static [&'static str] {
+    fn takes(self, open: bool) -> &'static [&'static str] {
         match self {
             Self::Response => &["response_key", "customer_key"],
             Self::Customer => &["customer_key"],
-            Self::Customers | Self::Project => &[],
-            Self::Workspace => &["project_key"],
+            Self::Project if open => &["form"],
+            Self::Customers | Self::Project | Self::Workspace => &["project_key"],
         }
+    }
+
+    /// Whether the form is found by `match`, and not named beside it.
+    fn finds_the_form(self) -> bool {
+        matches!(self, Self::Customers | Self::Project | Self::Workspace)
     }
 }
 
 struct WallaLookup {
     door: Door,
+    /// Of `response` and `customer`.
     target: Option<Target>,
+    /// Of `customers` and `project`.
+    workspace: Option<String>,
     object: Object,
     zone: TimeZone,
     clock: Clock,
@@ -80,37 +98,43 @@ fn build(build: &Build<'_>) -> Built<Box<dyn Lookup>> {
     if door.open && matches!(object, Object::Customers | Object::Workspace) {
         return Err(fault("object", "the Open API has no such call: it needs an account with a client_id"));
     }
-    let target = Target::read(settings, door.open)?;
-    if object == Object::Workspace {
-        if target.is_some() {
-            return Err(fault("object", "a workspace is found by the `project_key` of `match`, and nothing else"));
+    let workspace = settings.text("workspace").map(str::to_owned);
+    let needs_workspace = !door.open && object != Object::Workspace;
+    let target = if object.finds_the_form() {
+        for key in ["project", "form"] {
+            if settings.get(key).is_some() {
+                let name = object.takes(door.open).concat();
+                return Err(fault(key, &format!("the form is found by the `{name}` of `match`: leave it out here")));
+            }
         }
-    } else if target.is_none() {
-        return Err(Target::missing(settings, door.open));
-    } else if matches!(target, Some(Target::Project { workspace: None, .. })) {
-        return Err(fault("project", "a lookup is one call: it needs the `workspace` of the project"));
+        None
+    } else {
+        let target = Target::read(settings, door.open)?;
+        Some(target.ok_or_else(|| Target::missing(settings, door.open))?)
+    };
+    if needs_workspace && workspace.is_none() {
+        return Err(fault("object", "a lookup is one call: it needs the `workspace` of the project"));
     }
-    Ok(Box::new(WallaLookup { door, target, object, zone: build.zone.clone(), clock: build.clock.clone() }))
+    if !needs_workspace && workspace.is_some() {
+        return Err(fault("workspace", "it needs none: leave it out"));
+    }
+    let (zone, clock) = (build.zone.clone(), build.clock.clone());
+    Ok(Box::new(WallaLookup { door, target, workspace, object, zone, clock }))
 }
 
 impl WallaLookup {
     /// The name and the value that are looked for.
-    fn key(&self, wanted: &Map<String, Value>) -> Result<Option<(&'static str, String)>, String> {
-        let takes = self.object.takes();
+    fn key(&self, wanted: &Map<String, Value>) -> Result<(&'static str, String), String> {
+        let takes = self.object.takes(self.door.open);
         if let Some(odd) = wanted.keys().find(|name| !takes.contains(&name.as_str())) {
-            return Err(match takes {
-                [] => format!("match: {odd}: it takes no values, as `match: {{}}`"),
-                _ => format!("match: {odd}: expected {}", takes.join(" or ")),
-            });
+            return Err(format!("match: {odd}: expected {}", takes.join(" or ")));
         }
-        match (takes, wanted.len()) {
-            ([], _) => return Ok(None),
-            (_, 1) => {}
-            _ => return Err(format!("match: expected one of {}", takes.join(" or "))),
+        if wanted.len() != 1 {
+            return Err(format!("match: expected one of {}", takes.join(" or ")));
         }
         let found = takes.iter().find_map(|name| Some((*name, wanted.get(*name)?)));
         let key = found.and_then(|(name, value)| Some((name, reading::id(value)?)));
-        key.map(Some).ok_or_else(|| format!("match: {}: expected text that is not empty", takes.join(" or ")))
+        key.ok_or_else(|| format!("match: {}: expected text that is not empty", takes.join(" or ")))
     }
 
     fn response(&self, place: &[&str], key: (&str, &str)) -> Call {
@@ -158,25 +182,26 @@ impl WallaLookup {
 
 impl Lookup for WallaLookup {
     fn prepare(&self, wanted: &Map<String, Value>) -> Result<Call, String> {
-        let key = self.key(wanted)?;
-        let place: Vec<&str> = match &self.target {
-            Some(Target::Project { workspace, project }) => {
-                vec!["workspace", workspace.as_deref().unwrap_or_default(), "project", project]
-            }
-            Some(Target::Form { form }) => vec!["forms", form],
-            None => Vec::new(),
+        let (name, key) = self.key(wanted)?;
+        let key = key.as_str();
+        let workspace = self.workspace.as_deref().unwrap_or_default();
+        let place: Vec<&str> = match (&self.target, self.object) {
+            (Some(Target::Project { project, .. }), _) => vec!["workspace", workspace, "project", project],
+            (Some(Target::Form { form }), _) => vec!["forms", form],
+            (None, Object::Workspace) => vec!["workspace", "query", "projectKey"],
+            (None, _) if self.door.open => vec!["forms", key],
+            (None, _) => vec!["workspace", workspace, "project", key],
         };
         let at = |path: &[&str], query: &[(&str, &str)]| self.door.get(place.iter().chain(path).copied(), query);
-        let key = key.as_ref().map(|(name, key)| (*name, key.as_str()));
-        Ok(match (self.object, key) {
-            (Object::Response, Some(key)) => self.response(&place, key),
-            (Object::Customer, Some((_, key))) if self.door.open => {
+        Ok(match self.object {
+            Object::Response => self.response(&place, (name, key)),
+            Object::Customer if self.door.open => {
                 at(&["responses"], &[("customerKey", key), ("page", "1"), ("limit", "1")])
             }
-            (Object::Customer, Some((_, key))) => at(&["response", "check", "customerKey", key], &[]),
-            (Object::Customers, _) => at(&["response", "listCustomerKeys"], &[]),
-            (Object::Workspace, Some((_, key))) => at(&["workspace", "query", "projectKey"], &[("projectKey", key)]),
-            _ => at(&[], &[]),
+            Object::Customer => at(&["response", "check", "customerKey", key], &[]),
+            Object::Customers => at(&["response", "listCustomerKeys"], &[]),
+            Object::Project => at(&[], &[]),
+            Object::Workspace => at(&[], &[("projectKey", key)]),
         })
     }
 
