@@ -6,9 +6,10 @@ use std::time::Duration;
 use dari::app::{AppError, Bridge, Options};
 use dari::clock::Clock;
 use dari::connectors::client::Client;
-use dari::connectors::sandbox::{self, Served};
-use dari::connectors::{Manifest, slack, worksection};
+use dari::connectors::sandbox::{self, Fault, Served};
+use dari::connectors::{Call, Manifest, slack, worksection};
 use http::Method;
+use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,26 @@ routes:
     map: { title: "see {{ data.new.title }}" }
 "#;
 
+/// Nothing asks Worksection but deliveries.
+const HINTS: &str = r#"
+listen: { hooks: "127.0.0.1:0" }
+store: { url: "sqlite://dari.db" }
+min_free: 1KiB
+accounts:
+  ws: { worksection: { admin_key: 7776461cd931e7b1c8e9632ff8e979ce, url: "WS", time_zone: Europe/Kyiv } }
+sources:
+  hints: { worksection-hook: { account: ws, users: { dari: secret } } }
+sinks:
+  yard: { worksection: { account: ws, project: "27" } }
+routes:
+  visits:
+    from: hints
+    to: yard
+    cases:
+      - { types: [project.created], do: create, map: { title: "see {{ data.new.title }}" } }
+      - { types: [project.updated], do: complete }
+"#;
+
 struct Running {
     ws: Served,
     slack: Served,
@@ -66,17 +87,18 @@ async fn served(manifest: &Manifest, clock: &Clock) -> Served {
     sandbox::serve(router, clock.clone(), sandbox::LOOPBACK).await.unwrap()
 }
 
-/// `limits`: of the account. Without any they are the vendor's.
-async fn start(limits: &str, history: bool) -> Running {
+/// A config, with these words in place of its own. With limits of its own the account is not held to one request a second.
+async fn start(config: &str, words: &[(&str, &str)]) -> Running {
     let clock = Clock::system(7);
     let (ws, slack) = (served(&worksection::MANIFEST, &clock).await, served(&slack::MANIFEST, &clock).await);
-    if !limits.is_empty() {
+    let text = config.replace("WS", &ws.url).replace("SLACK", &slack.url);
+    let text = words.iter().fold(text, |text, (word, with)| text.replace(word, with));
+    if text.contains("concurrency") {
         ws.play(Method::PUT, "/_sandbox/state", &json!({ "rate": 1e12 })).await;
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dari.yaml");
-    let text = CONFIG.replace("WS", &ws.url).replace("SLACK", &slack.url);
-    std::fs::write(&file, text.replace(", LIMITS", limits).replace("HISTORY", &history.to_string())).unwrap();
+    std::fs::write(&file, text).unwrap();
     let client = Client::new().unwrap();
     let config = dari::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
     let bridge = Bridge::build(Arc::new(config), clock, &Options::default()).await.unwrap();
@@ -107,6 +129,14 @@ impl Running {
         self.ws.play(Method::POST, path, &body).await;
     }
 
+    /// Sends a body as Worksection does.
+    async fn hook(&self, body: &Value) {
+        let basic = dari::connectors::call::secret_header("Basic ZGFyaTpzZWNyZXQ=").unwrap();
+        let call = Call::new(Method::POST, self.hooks.parse().unwrap()).json(body);
+        let answer = Client::new().unwrap().send(&call.header(AUTHORIZATION, basic)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, r#"{"status":"OK"}"#));
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
@@ -115,7 +145,7 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_to_tasks_is_announced_and_copied() {
-    let running = start(", limits: { rate: 1000, concurrency: 4 }", true).await;
+    let running = start(CONFIG, &[(", LIMITS", ", limits: { rate: 1000, concurrency: 4 }"), ("HISTORY", "true")]).await;
     let task = json!({ "id": "42", "name": "Offer <1>", "date_end": "2026-12-24" });
     running.play("/_sandbox/tasks", task).await;
     let message = running.until("messages", |message| message["text"] == ":memo: Offer &lt;1&gt;").await;
@@ -136,12 +166,8 @@ async fn what_happens_to_tasks_is_announced_and_copied() {
     assert_eq!(running.list("tasks").await.len(), 2, "one task, one copy");
 
     // A webhook, as Worksection sends it.
-    let client = Client::new().unwrap();
-    let item = json!([{ "action": "post", "object": { "type": "project", "id": 30, "page": "/project/30/" }, "date_added": "2026-11-21 10:00", "new": { "title": "Pier" } }]);
-    let basic = dari::connectors::call::secret_header("Basic ZGFyaTpzZWNyZXQ=").unwrap();
-    let call = dari::connectors::Call::new(Method::POST, running.hooks.parse().unwrap()).json(&item);
-    let answer = client.send(&call.header(http::header::AUTHORIZATION, basic)).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, r#"{"status":"OK"}"#));
+    let page = "/project/30/";
+    running.hook(&json!([{ "action": "post", "object": { "type": "project", "id": 30, "page": page }, "date_added": "2026-11-21 10:00", "new": { "title": "Pier" } }])).await;
     running.until("tasks", |task| task["name"] == "see Pier").await;
     let calls = running.ws.calls.all();
     assert!(calls.iter().any(|call| call.path.contains("action=complete_task&id_task=")));
@@ -150,7 +176,7 @@ async fn what_happens_to_tasks_is_announced_and_copied() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p5_polls_lookups_and_deliveries_together_make_one_request_a_second() {
-    let running = start("", false).await;
+    let running = start(CONFIG, &[(", LIMITS", ""), ("HISTORY", "false")]).await;
     for n in 0..3 {
         running.play("/_sandbox/tasks", json!({ "id": (40 + n).to_string(), "name": format!("Offer {n}") })).await;
     }
@@ -161,5 +187,24 @@ async fn p5_polls_lookups_and_deliveries_together_make_one_request_a_second() {
     let took = calls.last().unwrap().at.duration_since(calls[0].at).as_secs();
     assert!(i64::try_from(calls.len()).unwrap() <= took + 1, "{} calls in {took} s", calls.len());
     assert_eq!(running.list("tasks").await.len(), 6, "each was copied once");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_task_whose_answer_was_lost_is_found_and_not_made_again() {
+    let running = start(HINTS, &[]).await;
+    let item = |action: &str| json!([{ "action": action, "object": { "type": "project", "id": "30", "page": "/project/30/" }, "date_added": "2026-11-21 10:00", "new": { "title": "Pier" } }]);
+    running.ws.faults.next(Fault::ResetAfter, 1);
+    running.hook(&item("post")).await;
+    let task = running.until("tasks", |task| task["name"] == "see Pier").await;
+    running.hook(&item("update")).await;
+    let done = running.until("tasks", |task| task["status"] == "done").await;
+    assert_eq!(done["id"], task["id"], "the link leads to the one that was found");
+    assert_eq!(running.list("tasks").await.len(), 1);
+    let calls = running.ws.calls.all();
+    let mut asked: Vec<_> = calls.iter().map(|call| call.path.split(['=', '&']).nth(1).unwrap().to_owned()).collect();
+    // One that came too soon is made again.
+    asked.dedup();
+    assert_eq!(asked, ["post_task", "search_tasks", "complete_task"]);
     running.stop().await;
 }

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::connectors::{Answer, Call, reading};
 use crate::outcome::{Outcome, Scope, Verb};
 
+/// How much of an answer is read, in bytes: there are no pages, and up to 10,000 records come at once.
+pub(super) const LONGEST_ANSWER: usize = 32 << 20;
+
 /// The wait after "Too many requests", which says nothing: one a second is allowed.
 const COOL_DOWN: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,9 @@ pub(super) enum Meaning {
 
 /// Reads an answer.
 pub(super) fn meaning(answer: &Answer, now: Timestamp) -> Meaning {
+    if answer.body.len() >= LONGEST_ANSWER {
+        return Meaning::No { code: None, why: "the answer has more than the 32 MiB that are read".to_owned() };
+    }
     let body = answer.json().filter(|body| body["status"].is_string());
     let why = body.as_ref().map_or_else(|| answer.summary(), |body| summary(answer.status, body));
     let after = answer.retry_after(now);

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::answer::{self, Meaning};
+use super::answer::{self, LONGEST_ANSWER, Meaning};
 use super::oauth;
 use crate::clock::Clock;
 use crate::connectors::client::{Addresses, Client};
@@ -25,9 +25,6 @@ use crate::settings::Settings;
 
 /// The longest URL, in bytes: the page says 8 kB, above which the answer is 414. What is longer goes in a body.
 const LONGEST_URL: usize = 8_000;
-
-/// How much of an answer is read, in bytes: there are no pages, and up to 10,000 records come at once.
-const LONGEST_ANSWER: usize = 32 << 20;
 
 /// What stays as it is in a query: what PHP, which Worksection is written in, leaves as it is. So the same bytes result
 /// if the vendor encodes the parameters again before it hashes them.

@@ -83,3 +83,58 @@ impl Lookup for Records {
         Ok(self.read(answer)?.into_iter().filter(fits).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+    use serde_json::json;
+
+    use super::*;
+    use crate::connectors::Account;
+    use crate::connectors::client::Client;
+    use crate::settings::{Node, Settings};
+
+    fn built(settings: &Value) -> Built<Box<dyn Lookup>> {
+        let (account, node) = (Node::from(&json!({ "admin_key": "k" })), Node::from(settings));
+        let fields = super::super::ACCOUNT;
+        build(&Build {
+            name: "l",
+            settings: Settings::new(&node, FIELDS),
+            account: Some(Account { name: "ws", settings: Settings::new(&account, fields), url: "http://127.0.0.1:1" }),
+            zone: jiff::tz::TimeZone::UTC,
+            client: Client::new().unwrap(),
+            clock: Clock::manual(jiff::Timestamp::UNIX_EPOCH),
+        })
+    }
+
+    #[test]
+    fn of_all_records_those_that_fit_are_found() {
+        let wanted = |value: Value| value.as_object().unwrap().clone();
+        let answer = |body: Value| Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_string()),
+        };
+        let users = built(&json!({ "object": "user" })).ok().unwrap();
+        let all =
+            answer(json!({ "status": "ok", "data": [{ "id": 9, "name": "Kim" }, { "id": "10", "name": "Lee" }] }));
+        assert_eq!(users.pick(&wanted(json!({ "id": "9" })), &all).unwrap(), [json!({ "id": 9, "name": "Kim" })]);
+        assert_eq!(users.pick(&wanted(json!({ "id": "9", "name": "Lee" })), &all).unwrap(), [] as [Value; 0]);
+        assert!(users.prepare(&wanted(json!({ "id": [] }))).is_err());
+        let no = answer(json!({ "status": "error", "status_code": 2, "message": "Action hash is missed or invalid" }));
+        assert!(matches!(users.pick(&wanted(json!({ "id": "9" })), &no), Err(Outcome::Suspend { .. })));
+
+        let tasks = built(&json!({ "object": "task", "project": "26" })).ok().unwrap();
+        let call = tasks.prepare(&wanted(json!({ "name": "b" }))).unwrap();
+        assert_eq!(call.shown["body"], json!({ "id_project": "26", "extra": "subtasks" }));
+        let all =
+            answer(json!({ "status": "ok", "data": [{ "id": 1, "name": "a", "child": [{ "id": 2, "name": "b" }] }] }));
+        assert_eq!(tasks.pick(&wanted(json!({ "name": "b" })), &all).unwrap()[0]["id"], 2);
+        for odd in [json!({ "object": "task" }), json!({ "object": "user", "project": "26" })] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(built(&odd).err().unwrap()[0].message, @"`project` belongs to tasks, and tasks need it");
+            }
+        }
+    }
+}

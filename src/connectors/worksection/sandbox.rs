@@ -402,10 +402,11 @@ async fn state(State(stand): State<Stand>) -> Json<Value> {
     Json(serde_json::to_value(&*stand.lock()).unwrap_or_default())
 }
 
+/// Sets switches; what is none of them is passed over, for sinks tell of themselves here too.
 async fn switch(State(stand): State<Stand>, Json(wanted): Json<Value>) -> Response {
     let mut tenant = stand.lock();
     let mut now = serde_json::to_value(&tenant.switches).unwrap_or_default();
-    for (key, value) in wanted.as_object().into_iter().flatten().filter(|(key, _)| *key != "webhooks") {
+    for (key, value) in wanted.as_object().into_iter().flatten() {
         now[key] = value.clone();
     }
     match serde_json::from_value(now) {

@@ -23,7 +23,7 @@ pub const KIND: SinkKind = SinkKind {
     verbs: &[Verb::Create, Verb::Update, Verb::Complete, Verb::Reopen, Verb::Tag, Verb::Comment, Verb::Cost],
     escape: Escape::None,
     takes_request: false,
-    advice: "Worksection's API deletes no tasks: use `cases` with `do: complete`",
+    advice: "use `cases` with `do: complete`, for its API deletes no tasks",
     build,
 };
 

@@ -108,6 +108,18 @@ pub(super) fn written(
 }
 
 impl As {
+    /// What null is written as.
+    fn cleared(self, name: &'static str, verb: Verb) -> Result<Vec<(&'static str, String)>, String> {
+        match (self, verb) {
+            (Self::Email(true), _) => Ok(vec![(name, "NOONE".to_owned())]),
+            // Given and empty. That this clears it no page says.
+            (Self::Day | Self::Tags, Verb::Update) => Ok(vec![(name, String::new())]),
+            (Self::Title, _) => Err("a task needs one".to_owned()),
+            (_, Verb::Update) => Err("Worksection cannot clear it".to_owned()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn write(
         self,
         name: &'static str,
@@ -117,14 +129,7 @@ impl As {
     ) -> Result<Vec<(&'static str, String)>, String> {
         let one = |text: String| Ok(vec![(name, text)]);
         if value.is_null() {
-            return match (self, verb) {
-                (Self::Email(true), _) => one("NOONE".to_owned()),
-                // Given and empty. That this clears it no page says.
-                (Self::Day | Self::Tags, Verb::Update) => one(String::new()),
-                (Self::Title, _) => Err("a task needs one".to_owned()),
-                (_, Verb::Update) => Err("Worksection cannot clear it".to_owned()),
-                _ => Ok(Vec::new()),
-            };
+            return self.cleared(name, verb);
         }
         match self {
             Self::Title => match text(value)? {
