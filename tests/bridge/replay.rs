@@ -2,6 +2,7 @@
 
 use dari::admin::replay::ReplayRequest;
 use dari::connectors::http::sandbox as http_sandbox;
+use dari::connectors::sandbox::Fault;
 use dari::connectors::{sandbox, walla};
 use dari::store::DeadFilter;
 use http::Method;
@@ -132,7 +133,7 @@ listen: {{ hooks: "127.0.0.1:0" }}
 store: {{ url: "sqlite://dari.db" }}
 min_free: 1KiB
 sources:
-  in: {{ http-poll: {{ url: "{}/api/by-page", auth: {{ bearer: sandbox-key }}, allow_private: true, id: "{{{{ item.no }}}}", type: order, paging: {{ page: {{ size: 2 }} }}, every: 50ms }} }}
+  in: {{ http-poll: {{ url: "{}/api/by-page", auth: {{ bearer: sandbox-key }}, allow_private: true, id: "{{{{ item.no }}}}", type: order, paging: {{ page: {{ size: 2 }} }}, every: 1h }} }}
 sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
 routes: {{ all: {{ from: in, types: [order.created], to: out, do: upsert, request: {{ path: "/orders" }}, map: {{ s: "{{{{ subject }}}}", n: "{{{{ data.total }}}}" }} }} }}
 "#,
@@ -140,9 +141,16 @@ routes: {{ all: {{ from: in, types: [order.created], to: out, do: upsert, reques
     );
     world.write(&text);
     let bridge = world.start().await;
+    // Its own first pass, of three pages.
+    bridge.until("the first pass", async |_| (erp.calls.count() == 3).then_some(())).await;
     let past = ReplayRequest { source: Some("in".into()), past: true, ..ReplayRequest::default() };
+    erp.faults.next(Fault::TooManyRequests { after: 1 }, 1);
     let counted = bridge.operator().replay(ReplayRequest { dry_run: true, ..past.clone() }).await.unwrap();
-    assert_eq!((counted.events, counted.deliveries, counted.changes), (5, 5, Some(5)));
+    assert_eq!(
+        (counted.events, counted.deliveries, counted.changes),
+        (5, 5, Some(5)),
+        "what passes soon is waited for"
+    );
     assert_eq!(receiver.count(), 0);
     bridge.operator().start_replay(past).await.unwrap();
     let job = bridge.operator().step(100).await.unwrap();
@@ -157,6 +165,7 @@ routes: {{ all: {{ from: in, types: [order.created], to: out, do: upsert, reques
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     // What comes now comes by polling.
     erp.play(Method::PUT, "/_sandbox/orders/6", &json!({"total": 6})).await;
+    bridge.operator().poll("in").unwrap();
     assert_eq!(receiver.reach(6).await[5].n(), 6);
     bridge.stop().await;
 }

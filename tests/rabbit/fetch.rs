@@ -15,6 +15,7 @@ use crate::keeping::ready;
 use crate::load::until;
 use crate::node;
 use crate::receiver::Receiver;
+use crate::vanished::delete;
 use crate::whole::spawn;
 
 const SECRET: &str = "0123456789abcdef";
@@ -73,6 +74,10 @@ routes:
     child.wait().unwrap();
     // Handed back at the loss of the connection, or spooled.
     child = spawn(dir.path());
+    // The inbox goes, with all that was in it: the journal has what had not been read anew.
+    let asked = vendor.calls.count();
+    until("it goes on asking", || vendor.calls.count() > asked + 3).await;
+    delete(&server.url, &format!("{prefix}.inbox.tasks.v1")).await;
     vendor.faults.clear();
     let missing = || (0..EVENTS).filter(|n| !receiver.numbers().contains(n)).count();
     until("a part of it arrives", || missing() < 20).await;

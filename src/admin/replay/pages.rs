@@ -1,6 +1,7 @@
 //! Where a replay's events come from, a page at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,15 @@ use serde_json::Value;
 use super::{ReplayRequest, Tally};
 use crate::admin::{Operator, OperatorError, Result};
 use crate::config::RouteConfig;
-use crate::connectors::{NoMemory, PollError};
+use crate::connectors::{self, NoMemory, PollError, Poller};
 use crate::event::Event;
 use crate::store::journal::EventFilter;
 use crate::store::{DeadClass, DeadFilter, StoredDead};
+
+/// How long a page of a source's past is waited for, in all.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The first pause of that where the source says none.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a replay is.
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,7 +213,7 @@ impl Operator {
         let Some(poller) = self.pasts.get(source) else {
             return Err(OperatorError::Refused(format!("{source} is not polled here")));
         };
-        let read = poller.poll(Some(cursor), &NoMemory).await.map_err(|error| {
+        let read = patient(&**poller, cursor).await.map_err(|error| {
             let when = match &error {
                 PollError::Retry { after: Some(after), .. } => format!(" for {} s", after.as_secs()),
                 _ => String::new(),
@@ -236,6 +242,27 @@ impl Operator {
         // A route that is switched off receives nothing: it need not even have a queue.
         let routes = self.config.routes.iter().filter(move |r| r.enabled && only.is_none_or(|name| r.name == name));
         routes.filter(|route| route.binding().takes(route.source_now(&event.source), &event.kind))
+    }
+}
+
+/// Reads a page of the past; what passes soon is waited for, so that a count of much need not begin anew.
+async fn patient(poller: &dyn Poller, cursor: &Value) -> std::result::Result<connectors::Page, PollError> {
+    let (mut left, mut pause) = (PATIENCE, FIRST_PAUSE);
+    loop {
+        let error = match poller.poll(Some(cursor), &NoMemory).await {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        let wait = match &error {
+            PollError::Retry { after, .. } => after.unwrap_or(pause).max(FIRST_PAUSE),
+            _ => return Err(error),
+        };
+        match left.checked_sub(wait) {
+            Some(rest) => left = rest,
+            None => return Err(error),
+        }
+        tokio::time::sleep(wait).await;
+        pause *= 2;
     }
 }
 

@@ -48,6 +48,12 @@ fn received(bench: Bench<'_>, request: &Node, notes: &mut Vec<String>) -> Result
     if let Err(refusal) = hook.verify(&request, bench.clock.now()) {
         notes.push(format!("a real request like this would be refused: {refusal}"));
     }
+    if hook.fetch().is_some() {
+        notes.push(format!(
+            "{source} reads what an event is about anew before any route sees it, which no test does: save what routes saw with \
+             `dari sample {source} --save FILE`, and test it as `event`"
+        ));
+    }
     match hook.read(&request).map_err(|refusal| format!("the request is refused: {refusal}"))? {
         Reading::Answer(_, note) => Err(format!("the request is no event: {note}")),
         Reading::Events(events) => events

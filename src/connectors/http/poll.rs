@@ -61,7 +61,7 @@ const FIELDS: &[Field] = &[
     Field {
         name: "id",
         kind: Kind::Template,
-        need: Need::Required,
+        need: Need::Default("{{ item.id }}"),
         doc: "What a record is known by, over `item`: `{{ item.no }}`. It is the subject of its events.",
     },
     Field {
