@@ -14,6 +14,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::Poller;
+use crate::connectors::client::Client;
 use crate::deliver::Destination;
 use crate::deliver::gate::Gate;
 use crate::deliver::halts::Halts;
@@ -23,6 +24,7 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+pub mod preview;
 mod pulse;
 pub mod replay;
 pub mod retire;
@@ -30,6 +32,7 @@ mod scrape;
 pub mod serve;
 mod settling;
 mod states;
+pub mod subscriptions;
 mod trace;
 pub mod views;
 
@@ -67,6 +70,8 @@ pub struct Operator {
     pub replaying: tokio::sync::Mutex<()>,
     /// The gates of the accounts; empty where none run.
     pub gates: HashMap<String, Arc<Gate>>,
+    /// Asks vendors for what a person wants done there.
+    pub client: Client,
     /// The sinks; empty where none run.
     pub sinks: BTreeMap<String, Arc<Destination>>,
 }

@@ -47,7 +47,7 @@ mod sources;
 mod spooled;
 
 pub use observe::{Observed, Seen};
-use sources::{Polled, meter, receiving};
+use sources::{Fetching, Polled, meter, receiving};
 pub use spooled::forward;
 
 /// Who has the leases. The store's file is one process's alone: a restart takes its own over at once.
@@ -213,7 +213,9 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
 fn bindings(config: &Config) -> Vec<Binding> {
     let journal = Binding { queue: JOURNAL.to_owned(), sources: None, types: None };
     let routes = config.routes.iter().filter(|route| route.enabled);
-    routes.map(crate::config::RouteConfig::binding).chain([journal]).collect()
+    let fetching = config.sources.iter().filter(|source| source.enabled && source.fetches());
+    let inboxes = fetching.map(|source| Binding::inbox(&source.name));
+    routes.map(crate::config::RouteConfig::binding).chain([journal]).chain(inboxes).collect()
 }
 
 /// Opens the files of a stopped bridge for an operator's command. What it sends again waits for the next start.
@@ -222,12 +224,14 @@ fn bindings(config: &Config) -> Vec<Binding> {
 /// The files, or a config that does not go with them.
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
-    Ok(Arc::new(operator(&config, &parts, clock)))
+    let client = Client::new()?.keeping_tokens(Arc::clone(&parts.store));
+    Ok(Arc::new(operator(&config, &parts, clock, client)))
 }
 
 /// One that knows what the files tell.
-fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock) -> Operator {
+fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, client: Client) -> Operator {
     Operator {
+        client,
         config: Arc::clone(config),
         store: Arc::clone(&parts.store),
         broker: Arc::clone(&parts.broker),
@@ -257,6 +261,7 @@ pub struct Bridge {
     sinks: plans::Destinations,
     pollers: Vec<Polled>,
     streams: Vec<StreamLoop>,
+    fetching: Vec<Fetching>,
     hooks: TcpListener,
     admin: Option<TcpListener>,
     socket: Option<UnixListener>,
@@ -274,7 +279,7 @@ impl Bridge {
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
-        let mut streams = Vec::new();
+        let (mut streams, mut fetching) = (Vec::new(), Vec::new());
         let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
         let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
         for source in config.sources.iter().filter(|source| source.enabled) {
@@ -288,6 +293,7 @@ impl Bridge {
                     if hook.unverified() {
                         tracing::warn!(source = %source.name, "anybody who knows the address can send here: verify is none");
                     }
+                    fetching.extend(Fetching::of(source, &*hook, gate));
                     hooks.push((source.name.clone(), hook));
                 }
                 SourceRole::Poller(poller) => {
@@ -329,7 +335,7 @@ impl Bridge {
             pasts: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.poller))).collect(),
             gates: gates.clone(),
             sinks: sinks.clone(),
-            ..operator(&config, &parts, clock)
+            ..operator(&config, &parts, clock, services.client.clone())
         });
         let admin = match &config.listen.admin {
             Some(admin) => Some(listeners::bind(admin.address).await?),
@@ -337,7 +343,22 @@ impl Bridge {
         };
         let hooks = listeners::bind(config.listen.hooks).await?;
         let socket = listeners::socket(&config);
-        Ok(Self { config, parts, services, operator, intake, gates, sinks, pollers, streams, hooks, admin, socket })
+        let built = Self {
+            config,
+            parts,
+            services,
+            operator,
+            intake,
+            gates,
+            sinks,
+            pollers,
+            streams,
+            fetching,
+            hooks,
+            admin,
+            socket,
+        };
+        Ok(built)
     }
 
     /// The address of the public listener.
@@ -380,6 +401,7 @@ impl Bridge {
             sinks: destinations,
             pollers,
             streams,
+            fetching,
             hooks,
             admin,
             socket,
@@ -388,6 +410,9 @@ impl Bridge {
             let until = tasks.until.clone();
             tasks.later("worker", &parts, worker::run(Arc::new(plan), Arc::clone(&services), until));
         }
+        let until = tasks.until.clone();
+        let inboxes = sources::inboxes(fetching, Arc::clone(&config), &parts, &services.clock, until);
+        tasks.later("inboxes", &parts, inboxes);
         let until = tasks.until.clone();
         tasks.later("historian", &parts, historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
         let until = tasks.until.clone();

@@ -1,5 +1,6 @@
 //! What moves events: one queue for each route, one for the journal.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,32 @@ pub mod spool;
 
 /// The name of the queue that the journal is written from. No route can have it (names have no dot).
 pub const JOURNAL: &str = "dari.journal";
+
+/// How the names of inboxes begin. No route can have such a name (names have no dot).
+const INBOX: &str = "inbox.";
+
+/// The name of the queue in which a source's events wait until their subjects are read anew (`fetch`).
+#[must_use]
+pub fn inbox(source: &str) -> String {
+    format!("{INBOX}{source}")
+}
+
+/// The source whose inbox a queue is.
+#[must_use]
+pub fn inbox_of(queue: &str) -> Option<&str> {
+    queue.strip_prefix(INBOX)
+}
+
+/// The name by which bindings know where an event comes from: its source's, or for one that is unfetched one that no
+/// source can have, so that it goes into its source's inbox and the journal's queue alone.
+#[must_use]
+pub fn origin(event: &Event) -> Cow<'_, str> {
+    if event.unfetched { Cow::Owned(unfetched(&event.source)) } else { Cow::Borrowed(&event.source) }
+}
+
+fn unfetched(source: &str) -> String {
+    format!("_unfetched_{source}")
+}
 
 /// A broker that cannot do what it is asked now. What was not confirmed may or may not have happened.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,15 +67,21 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 /// A queue and what it is to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The route's name, or [`JOURNAL`].
+    /// The route's name, [`JOURNAL`], or an [`inbox`].
     pub queue: String,
-    /// The sources; `None`: all.
+    /// The sources, as [`origin`] calls them; `None`: all.
     pub sources: Option<Vec<String>>,
     /// The types; `None`: all. A pattern may end in `*`.
     pub types: Option<Vec<String>>,
 }
 
 impl Binding {
+    /// The inbox of a source.
+    #[must_use]
+    pub fn inbox(source: &str) -> Self {
+        Self { queue: inbox(source), sources: Some(vec![unfetched(source)]), types: None }
+    }
+
     /// True if an event of this source and type belongs into the queue.
     #[must_use]
     pub fn takes(&self, source: &str, kind: &str) -> bool {

@@ -6,6 +6,7 @@ pub mod access;
 pub mod check;
 pub mod demo;
 pub mod describe;
+pub mod hooks;
 pub mod init;
 pub mod look;
 pub mod moving;

@@ -215,6 +215,7 @@ pub mod shopify;
 pub mod slack;
 pub mod standard;
 pub mod stripe;
+pub mod template;
 pub mod walla;
 pub mod webhook;
 pub mod workfront;

@@ -20,7 +20,7 @@ pub const MAX_SUBJECT: usize = 512;
 pub const MAX_TYPE: usize = 128;
 
 /// The attributes of an event, as it is stored and as a fixture may have them.
-const ATTRIBUTES: [&str; 12] = [
+const ATTRIBUTES: [&str; 13] = [
     "id",
     "source",
     "type",
@@ -31,6 +31,7 @@ const ATTRIBUTES: [&str; 12] = [
     "collapse",
     "generation",
     "forced",
+    "unfetched",
     "headers",
     "data",
 ];
@@ -64,6 +65,9 @@ pub struct Event {
     /// True: a person wants it applied although something newer was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
+    /// True: its subject is still to be read anew at the vendor. It is in its source's inbox, and no route sees it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfetched: bool,
     /// Request headers by lower-case name, without credentials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
@@ -86,6 +90,9 @@ pub struct Received {
 }
 
 impl Received {
+    /// Before every receipt: that of a link by which nothing was applied yet, so that no event is older.
+    pub const BEFORE_ALL: Self = Self { clock: 0, process: 0 };
+
     /// How many of the lower bits of `clock` count events within a millisecond.
     pub const COUNTER_BITS: u32 = 16;
 
@@ -346,6 +353,7 @@ impl NewEvent {
             collapse,
             generation: 0,
             forced: false,
+            unfetched: false,
             headers: self.headers,
             data: self.data,
         })

@@ -55,6 +55,8 @@ pub struct Intake {
 /// A source that receives webhooks.
 struct Source {
     hook: Box<dyn Hook>,
+    /// True: its events go into its inbox first.
+    fetches: bool,
     secret_headers: Vec<HeaderName>,
     rate: Option<DefaultDirectRateLimiter>,
 }
@@ -83,7 +85,12 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> Self {
         let rate = || limits.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        let source = |hook: Box<dyn Hook>| Source { secret_headers: hook.secret_headers(), hook, rate: rate() };
+        let source = |hook: Box<dyn Hook>| Source {
+            fetches: hook.fetch().is_some(),
+            secret_headers: hook.secret_headers(),
+            hook,
+            rate: rate(),
+        };
         Self {
             sources: hooks.into_iter().map(|(name, hook)| (name, source(hook))).collect(),
             broker,

@@ -11,7 +11,8 @@
 //!    for news, a `Sink` turns a record into a call and the vendor's answer into an outcome. Nothing else names a vendor.
 //! 2. [`intake`] is the hooks endpoint: limits, verification, identification, publish, answer. [`poll`] is the loop
 //!    of a source that is asked: lease, cursor, page, publish, commit. [`stream`] takes what a source is handed. All end
-//!    in an [`event`].
+//!    in an [`event`]. Where a webhook only hints that something happened, [`fetch`] reads its subject anew before any
+//!    route sees it.
 //! 3. [`broker`] moves events: into one queue for each route that may want them, and into the journal's.
 //! 4. [`deliver`] works a route's queue: one delivery at a time for each subject, intent before the call, outcome after
 //!    it, the waiting in the broker. It asks [`route`] what the route makes of the event, and acts on the
@@ -40,6 +41,7 @@ pub mod config;
 pub mod connectors;
 pub mod deliver;
 pub mod event;
+pub mod fetch;
 pub mod intake;
 pub mod metrics;
 pub mod outcome;

@@ -8,8 +8,8 @@ use dari::commands::access::Where;
 use dari::commands::operate::{AccountAction, DeadAction, RouteAction, SourceAction, StateArgs, StopAction};
 use dari::commands::replay::ReplayArgs;
 use dari::commands::{
-    CommandError, check, demo, describe, init, look, moving, operate, output, replay, run, sandbox, schema, send,
-    spool, test,
+    CommandError, check, demo, describe, hooks, init, look, moving, operate, output, replay, run, sandbox, schema,
+    send, spool, test,
 };
 
 /// Dari carries events between the work tools of a company.
@@ -76,6 +76,11 @@ enum Command {
     Sources(StateArgs<SourceAction>),
     /// Routes: queued, dead, held, state
     Routes(StateArgs<RouteAction>),
+    /// Subscribe a source's URL at its vendor, list the subscriptions, end them
+    Hooks {
+        #[command(subcommand)]
+        action: hooks::HooksAction,
+    },
     /// Move what is queued to RabbitMQ, once
     Move(moving::MoveArgs),
     /// What waits because the broker is away
@@ -140,6 +145,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Sinks(args) => operate::sinks(args, &place).await,
         Command::Sources(args) => operate::sources(args, &place).await,
         Command::Routes(args) => operate::routes(args, &place).await,
+        Command::Hooks { action } => hooks::hooks(action, &place).await,
         Command::Move(args) => moving::moving(&args).await,
         Command::Spool { action } => spool::spool(action, &place).await,
         Command::Completions { shell } => completions(shell),

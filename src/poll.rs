@@ -27,7 +27,7 @@ use crate::store::{Fence, Store, StoreError, Suspension};
 pub mod guard;
 mod memory;
 pub mod meter;
-mod pace;
+pub(crate) mod pace;
 
 use guard::Verdict;
 pub use memory::StoredMemory;

@@ -47,6 +47,9 @@ pub enum StoreError {
     /// The lease ran out or was taken over: what was to be written is not.
     #[error("{0} is held by another")]
     Fenced(String),
+    /// Another delivery of the link came in between.
+    #[error("{0} was overtaken by another delivery of its link")]
+    Overtaken(String),
     /// The database said no.
     #[error("{doing}: {why}")]
     Failed {
@@ -90,7 +93,7 @@ pub struct Link {
     pub remote_id: Option<String>,
     /// The version that was last applied.
     pub version: Option<Version>,
-    /// The receipt of the event that was last applied.
+    /// The receipt of the event that was last applied; [`Received::BEFORE_ALL`] if none was.
     pub received: Received,
     /// What is known of the record.
     pub state: LinkState,
@@ -168,6 +171,8 @@ pub struct Ahead {
     pub event: String,
     /// How far it is.
     pub progress: Progress,
+    /// How many more must end before the later one may begin; no more than a thousand are counted.
+    pub others: u32,
 }
 
 /// All that is known before an attempt.
@@ -218,6 +223,9 @@ pub struct Intent {
     pub body_key: Option<String>,
     /// Its link.
     pub link: LinkKey,
+    /// What that link was when it was decided what to do. The time until a permit is free is long enough for another
+    /// process to make the record.
+    pub seen: Option<Link>,
     /// [`Event::received`].
     pub received: Received,
     /// [`Event::version`].
@@ -258,7 +266,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub enum Begun {
     /// The intent is written and the call charged. It is this process's alone for [`LEASE`], or until it is settled.
     Go,
-    /// Nothing was written: another delivery of the link has to end first, or another process has this one under way.
+    /// Nothing was written: another delivery of the link has to end first, another process has this one under way or has
+    /// made this attempt, or the link is not as it was seen.
     Busy,
     /// Nothing was written: the month's calls are used up.
     UsedUp {
@@ -290,8 +299,24 @@ pub struct Settlement {
     pub refund: Option<Charge>,
     /// The dead letter, if the delivery was given up or is held.
     pub dead: Option<DeadLetter>,
-    /// True if it follows from an intent: it counts only if no other process has taken the delivery up since.
-    pub begun: bool,
+    /// What it follows from, and must still be so.
+    pub basis: Basis,
+}
+
+/// What the end of an attempt, or of a delivery without one, follows from.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    /// Nothing that another process could change.
+    Delivery,
+    /// An intent: no other process may have taken the delivery up since.
+    Intent,
+    /// What the link is: it may not have changed since, and no other delivery may have to end first.
+    Link {
+        /// The link as it was seen.
+        seen: Option<Link>,
+        /// As [`Question::instead_of`].
+        instead_of: Vec<DeliveryKey>,
+    },
 }
 
 /// Why a delivery is with the dead.
@@ -421,7 +446,8 @@ pub trait Store: Send + Sync {
 
     /// Writes how a delivery goes on.
     ///
-    /// Fails with [`StoreError::Fenced`] if another process has it under way, or has taken it up since its intent.
+    /// Fails with [`StoreError::Fenced`] if another process has it under way, or has taken it up since its intent; with
+    /// [`StoreError::Overtaken`] if the link by which it was decided is not as it was.
     async fn settle(&self, settlement: Settlement) -> Result<()>;
 
     /// Sets the ledger's attempt: called when the message of the next attempt is durable in the broker.

@@ -29,10 +29,27 @@ pub enum Escape {
     /// As they are.
     #[default]
     None,
-    /// `&`, `<` and `>` as entities: Slack's rule.
+    /// `&`, `<` and `>` as entities: Slack's rule. What went through the filter `safe` stays as it is.
     Entities,
+    /// As [`Escape::Entities`], but nothing below these names: addresses and ids, which a vendor takes literally.
+    Texts(&'static [&'static str]),
     /// Percent-encoded, as one path segment or query value.
     Url,
+}
+
+impl Escape {
+    /// How values below this name are escaped.
+    fn under(self, name: &str) -> Self {
+        match self {
+            Self::Texts(plain) if plain.contains(&name) => Self::None,
+            other => other,
+        }
+    }
+
+    /// Whether the filter `safe` is heeded: what leads within a URL is always encoded.
+    fn trusts(self) -> bool {
+        self != Self::Url
+    }
 }
 
 /// Text as it stands where it is put.
@@ -43,8 +60,10 @@ pub(crate) fn escape(text: &str, escape: Escape) -> Cow<'_, str> {
     const AND_DOTS: &percent_encoding::AsciiSet = &RESERVED.add(b'.');
     match escape {
         Escape::None => Cow::Borrowed(text),
-        Escape::Entities if !text.contains(['&', '<', '>']) => Cow::Borrowed(text),
-        Escape::Entities => Cow::Owned(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")),
+        Escape::Entities | Escape::Texts(_) if !text.contains(['&', '<', '>']) => Cow::Borrowed(text),
+        Escape::Entities | Escape::Texts(_) => {
+            Cow::Owned(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
+        }
         // A lone dot or two would be a step within the path.
         Escape::Url if text == "." || text.contains("..") => {
             percent_encoding::utf8_percent_encode(text, AND_DOTS).into()
@@ -53,15 +72,17 @@ pub(crate) fn escape(text: &str, escape: Escape) -> Cow<'_, str> {
     }
 }
 
-fn escape_deep(value: &mut Value) {
+fn escape_deep(value: &mut Value, escape_as: Escape) {
     match value {
         Value::String(text) => {
-            if let Cow::Owned(escaped) = escape(text, Escape::Entities) {
+            if let Cow::Owned(escaped) = escape(text, escape_as) {
                 *text = escaped;
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(escape_deep),
-        Value::Object(entries) => entries.values_mut().for_each(escape_deep),
+        Value::Array(items) => items.iter_mut().for_each(|item| escape_deep(item, escape_as)),
+        Value::Object(entries) => {
+            entries.iter_mut().for_each(|(name, value)| escape_deep(value, escape_as.under(name)));
+        }
         _ => {}
     }
 }
@@ -347,17 +368,9 @@ impl Template {
     pub fn render(&self, context: &Context, escape_as: Escape) -> Result<Rendered, RenderError> {
         match &self.body {
             Body::Single(code) if escape_as == Escape::Url => {
-                code.text(context).map(|text| Rendered::Value(escape(&text, escape_as).into()))
+                code.text(context, escape_as).map(|text| Rendered::Value(text.into()))
             }
-            Body::Single(code) => Ok(match code.json(context)? {
-                None => Rendered::Omit,
-                Some(mut value) => {
-                    if escape_as == Escape::Entities {
-                        escape_deep(&mut value);
-                    }
-                    Rendered::Value(value)
-                }
-            }),
+            Body::Single(code) => Ok(code.json(context, escape_as)?.map_or(Rendered::Omit, Rendered::Value)),
             Body::Parts(parts) => self.join(parts, context, escape_as),
             Body::Blocks(paths) => self.render_blocks(paths, context, escape_as),
         }
@@ -368,7 +381,7 @@ impl Template {
         for part in parts {
             match part {
                 Part::Literal(text) => whole.push_str(text),
-                Part::Value(code) => whole.push_str(&escape(&code.text(context)?, escape_as)),
+                Part::Value(code) => whole.push_str(&code.text(context, escape_as)?),
             }
             if whole.len() > value::MAX_OUTPUT {
                 return Err(self.error(value::too_long()));

@@ -48,6 +48,45 @@ fn links_between_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// A row of a table of endpoints: method and path, files, and which of those may be missing yet.
+fn endpoints(text: &str) -> Vec<(String, Vec<(String, bool)>)> {
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let files = cells[2].split(',').map(|file| {
+            let (name, later) = file.trim().strip_suffix('†').map_or((file, false), |name| (name, true));
+            (name.trim().trim_matches('`').to_owned(), later)
+        });
+        (cells[1].trim_matches('`').to_owned(), files.collect())
+    })
+    .collect()
+}
+
+#[test]
+fn every_endpoint_is_spoken_by_the_file_that_is_named() {
+    let mut wrong = Vec::new();
+    let all = endpoints(&read(&top().join("docs/endpoints.md")));
+    assert!(all.len() >= 19, "only {} endpoints were found: is the table still one?", all.len());
+    for (endpoint, files) in all {
+        let (_, path) = endpoint.split_once(' ').expect("a method and a path");
+        let mut text = String::new();
+        let mut incomplete = false;
+        for (file, later) in files {
+            match fs::read_to_string(top().join(&file)) {
+                Ok(source) => text.push_str(&source),
+                Err(_) if later => incomplete = true,
+                Err(error) => wrong.push(format!("{endpoint}: {file}: {error}")),
+            }
+        }
+        let parts = path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{'));
+        let has = |part: &str| text.contains(&format!("\"{part}\"")) || text.contains(&format!("/{part}"));
+        wrong.extend(
+            parts.filter(|part| !incomplete && !has(part)).map(|part| format!("{endpoint}: no file has {part:?}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -41,6 +41,9 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/sources", get(sources))
         .route("/api/sources/{name}/poll", post(poll))
         .route("/api/sources/{name}/confirm", post(confirm))
+        .route("/api/sources/{name}/hooks", get(subscriptions))
+        .route("/api/sources/{name}/hooks/register", post(subscribe))
+        .route("/api/sources/{name}/hooks/remove", post(unsubscribe))
         .route("/api/routes", get(routes))
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
@@ -123,6 +126,9 @@ async fn trace(State(op): Op, Query(request): Query<TraceRequest>) -> Answer {
 pub struct SendRequest {
     /// A whole event as JSON: `type` and `data` at the least.
     pub event: serde_json::Value,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<SendRequest>) -> Answer {
@@ -132,6 +138,9 @@ async fn send(State(op): Op, Path(source): Path<String>, Json(request): Json<Sen
     }
     let new = NewEvent::from_fixture(&request.event).map_err(OperatorError::Refused)?;
     let event = new.stamp(&source, &op.clock).map_err(|e| OperatorError::Refused(e.to_string()))?;
+    if request.dry_run {
+        return json(op.preview(&event).await?);
+    }
     let id = event.id.clone();
     op.broker.publish(vec![Arc::new(event)]).await?;
     json(serde_json::json!({ "id": id }))
@@ -225,6 +234,34 @@ async fn poll(State(op): Op, Path(name): Path<String>) -> Answer {
 
 async fn confirm(State(op): Op, Path(name): Path<String>) -> Answer {
     json(op.confirm(&name).await?)
+}
+
+async fn subscriptions(State(op): Op, Path(name): Path<String>) -> Answer {
+    json(op.subscriptions(&name).await?)
+}
+
+/// How a webhook is subscribed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// Even if one that sends to this URL is known.
+    #[serde(default)]
+    pub again: bool,
+}
+
+async fn subscribe(State(op): Op, Path(name): Path<String>, Json(body): Json<Subscribe>) -> Answer {
+    json(op.subscribe(&name, body.again).await?)
+}
+
+/// Which subscription is ended.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Unsubscribe {
+    /// The vendor's id of it; `None`: those that send to this bridge.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+async fn unsubscribe(State(op): Op, Path(name): Path<String>, Json(body): Json<Unsubscribe>) -> Answer {
+    json(op.unsubscribe(&name, body.id.as_deref()).await?)
 }
 
 async fn routes(State(op): Op) -> Answer {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::views::Done;
 use super::{Operator, OperatorError, Result};
-use crate::broker::{Consumer, Depth, JOURNAL, Message};
+use crate::broker::{Consumer, Depth, JOURNAL, Message, inbox_of};
 use crate::event::Event;
 use crate::store::journal::{Entry, Record, Step};
-use crate::store::{DeadClass, DeadLetter, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Basis, DeadClass, DeadLetter, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
 
 /// How many messages are held at once.
 const PREFETCH: usize = 64;
@@ -89,7 +89,7 @@ impl Operator {
 
     async fn orphan(&self, name: &str) -> Result<Option<Depth>> {
         let depths = self.broker.depths().await?;
-        Ok(depths.into_iter().find(|depth| depth.queue == name && name != JOURNAL))
+        Ok(depths.into_iter().find(|depth| depth.queue == name && name != JOURNAL && inbox_of(name).is_none()))
     }
 
     /// Takes what is in the queue and not in wait; how many messages. Each is acked when it is safe elsewhere: a crash
@@ -169,7 +169,7 @@ impl Operator {
             new_link: None,
             refund: None,
             dead: Some(letter),
-            begun: false,
+            basis: Basis::Delivery,
         }
     }
 }

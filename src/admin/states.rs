@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use super::views::{AccountView, BreakerView, Done, PermitsView, Readiness, RouteView, SinkView, SourceView};
 use super::{Operator, OperatorError, Result};
-use crate::broker::{BrokerError, Depth, JOURNAL, Waiting};
+use crate::broker::{BrokerError, Depth, JOURNAL, Waiting, inbox, inbox_of};
 use crate::connectors::Limits;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::gate::{Gate, Usage, charge, forecast};
@@ -98,6 +98,8 @@ impl Operator {
     /// The store.
     pub async fn sources(&self) -> Result<Vec<SourceView>> {
         let mut views = Vec::new();
+        // A broker that is away is told elsewhere.
+        let depths = self.broker.depths().await.unwrap_or_default();
         for source in &self.config.sources {
             let cursor = self.store.cursor(&source.name).await?;
             let last_poll = self.journal.polled(&source.name, 1).await?.into_iter().next();
@@ -107,6 +109,7 @@ impl Operator {
                 kind: source.kind.name.to_owned(),
                 enabled: source.enabled,
                 path: source.is_hook().then(|| format!("/hooks/{}", source.name)),
+                unfetched: depth(&depths, &inbox(&source.name)).map_or(0, |depth| depth.messages),
                 last_poll,
                 cursor,
                 asks: if source.polls() { guard::asked(&*self.store, &source.name).await? } else { None },
@@ -150,7 +153,9 @@ impl Operator {
                 }
             })
             .collect();
-        let left = depths.iter().filter(|d| d.queue != JOURNAL && !views.iter().any(|v| v.name == d.queue));
+        let left = depths
+            .iter()
+            .filter(|d| d.queue != JOURNAL && inbox_of(&d.queue).is_none() && !views.iter().any(|v| v.name == d.queue));
         let left: Vec<_> = left.filter(|d| d.messages > 0).map(|d| orphan(d, &count)).collect();
         views.extend(left);
         Ok(views)

@@ -75,7 +75,7 @@ impl Operator {
             let steps = take_route(&mut steps, &former);
             routes.push(RouteJourney { route: former, to: None, not_bound: None, ledger: None, steps });
         }
-        Ok(Journey { event: self.masked(listed), routes })
+        Ok(Journey { event: self.masked(listed), before: steps, routes })
     }
 
     pub(super) fn masked(&self, mut listed: Listed) -> Listed {
@@ -105,6 +105,9 @@ fn take_route(steps: &mut Vec<Entry>, route: &str) -> Vec<Entry> {
 fn not_bound(route: &RouteConfig, event: &Event) -> Option<String> {
     if !route.enabled {
         return Some("the route is switched off".to_owned());
+    }
+    if event.unfetched {
+        return Some("its subject is still to be read anew".to_owned());
     }
     if !route.takes_from(&event.source) {
         return Some(format!("it takes from {}, not from {}", route.from.join(", "), event.source));

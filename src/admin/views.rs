@@ -13,6 +13,9 @@ use crate::store::{LedgerEntry, Suspension};
 pub struct Journey {
     /// The event.
     pub event: Listed,
+    /// What happened before any route saw it, in order.
+    #[serde(default)]
+    pub before: Vec<Entry>,
     /// What became of it on each route of the config, and on former routes that left steps.
     pub routes: Vec<RouteJourney>,
 }
@@ -114,6 +117,9 @@ pub struct SourceView {
     pub enabled: bool,
     /// Where it listens, if it is a webhook.
     pub path: Option<String>,
+    /// How many of its events wait until their subjects are read anew.
+    #[serde(default)]
+    pub unfetched: u64,
     /// Its last poll, if it is a poller.
     pub last_poll: Option<Polled>,
     /// Its cursor, if it is a poller.

@@ -23,7 +23,7 @@ use super::{AppError, bindings};
 use crate::broker::embedded::{Embedded, Stored};
 use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::spool::{self, Spool};
-use crate::broker::{Binding, Broker, BrokerError, JOURNAL};
+use crate::broker::{Binding, Broker, BrokerError, JOURNAL, inbox_of};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Config};
 use crate::store::Store;
@@ -219,7 +219,8 @@ fn place(path: &Path) -> PathBuf {
 /// Counts the queues, and compares with what an earlier run counted.
 async fn shares(embedded: &Embedded, new: &Config, target: &BrokerConfig) -> Result<(Vec<Share>, Begun), AppError> {
     let depths = embedded.broker.depths().await?;
-    let known = |name: &str| name == JOURNAL || new.routes.iter().any(|route| route.name == name);
+    let known =
+        |name: &str| name == JOURNAL || inbox_of(name).is_some() || new.routes.iter().any(|route| route.name == name);
     if let Some(orphan) = depths.iter().find(|depth| depth.messages > 0 && !known(&depth.queue)) {
         return Err(AppError::Move(format!(
             "{} messages wait for the route {}, which is in no config: put it back into both, or drop them with \

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::AppError;
-use crate::broker::{Broker, JOURNAL};
+use crate::broker::{Broker, JOURNAL, inbox};
 use crate::config::{Config, RouteConfig};
 use crate::store::Store;
 
@@ -146,6 +146,11 @@ pub async fn rename(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
     let known = known(store).await?;
     for (was, route) in renamed(config, &known) {
         broker.rename(was, route).await?;
+    }
+    for source in &config.sources {
+        if let Some(was) = source.was.as_ref().filter(|was| known.sources.contains(was)) {
+            broker.rename(&inbox(was), &inbox(&source.name)).await?;
+        }
     }
     rename_in_store(config, store, &known).await
 }

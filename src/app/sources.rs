@@ -1,13 +1,19 @@
-//! What polls and receives, with what each needs to know.
+//! What polls, receives and reads anew, with what each needs to know.
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{OWNER, Parts};
+use crate::broker::inbox_of;
 use crate::clock::Clock;
-use crate::connectors::{Poller, Stream};
+use crate::config::{Config, SourceConfig};
+use crate::connectors::{Fetch, Hook, Poller, Stream};
 use crate::deliver::gate::Gate;
+use crate::deliver::patience;
+use crate::fetch::FetchLoop;
 use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
 use crate::stream::StreamLoop;
@@ -61,5 +67,65 @@ pub fn receiving(
         halts: Arc::clone(&parts.halts),
         clock: clock.clone(),
         dry_run,
+    }
+}
+
+/// What reads the subjects of a source's events anew.
+pub struct Fetching {
+    source: String,
+    account: Option<String>,
+    fetch: Arc<dyn Fetch>,
+    at_once: usize,
+}
+
+impl Fetching {
+    /// That of a webhook's source, if it reads anything anew.
+    pub fn of(source: &SourceConfig, hook: &dyn Hook, gate: Option<&Arc<Gate>>) -> Option<Self> {
+        let fetch = hook.fetch()?;
+        let (source, account) = (source.name.clone(), source.account.clone());
+        Some(Self { source, account, fetch, at_once: gate.map_or(1, |gate| gate.concurrency()) })
+    }
+}
+
+/// Works off all inboxes until told to stop. What is left in that of a source that reads nothing anew any more goes on as
+/// it came; that of a source that is switched off stays as it is.
+pub fn inboxes(
+    fetching: Vec<Fetching>,
+    config: Arc<Config>,
+    parts: &Parts,
+    clock: &Clock,
+    until: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (broker, clock) = (Arc::clone(&parts.broker), clock.clone());
+    let (journal, halts) = (parts.journal.clone(), Arc::clone(&parts.halts));
+    async move {
+        let one = |source: String, account, fetch, at_once| FetchLoop {
+            source,
+            account,
+            fetch,
+            at_once,
+            broker: Arc::clone(&broker),
+            journal: journal.clone(),
+            halts: Arc::clone(&halts),
+            clock: clock.clone(),
+        };
+        let mut pauses = patience();
+        let depths = loop {
+            match broker.depths().await {
+                Ok(depths) => break depths,
+                Err(error) => tracing::warn!(%error, "the inboxes cannot be looked at yet"),
+            }
+            let pause = tokio::time::sleep(pauses.next().unwrap_or_default());
+            if until.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        };
+        let kept = |name: &str| config.sources.iter().any(|s| s.name == name && (!s.enabled || s.fetches()));
+        let left = depths.iter().filter(|depth| depth.messages > 0).filter_map(|depth| inbox_of(&depth.queue));
+        let left = left.filter(|name| !kept(name)).map(|name| one(name.to_owned(), None, None, 1));
+        let all = fetching.into_iter().map(|f| one(f.source, f.account, Some(f.fetch), f.at_once));
+        join_all(all.chain(left).map(|one| one.run(until.clone()))).await;
+        // A part that ends before it is told to is taken for broken.
+        until.cancelled().await;
     }
 }

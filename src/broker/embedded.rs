@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result};
+use super::{Binding, Broker, BrokerError, Consumer, Depth, Message, Result, origin};
 use crate::clock::Clock;
 use crate::event::{Event, Received};
 use crate::store::StoreError;
@@ -261,7 +261,7 @@ impl Broker for EmbeddedBroker {
         let queues = self.queues();
         let mut parcels = Vec::with_capacity(events.len());
         for event in events {
-            let takes = |queue: &&Queue| queue.binding.as_ref().is_some_and(|b| b.takes(&event.source, &event.kind));
+            let takes = |queue: &&Queue| queue.binding.as_ref().is_some_and(|b| b.takes(&origin(&event), &event.kind));
             let lines: Vec<_> = queues.values().filter(takes).map(|queue| Arc::clone(&queue.line)).collect();
             if !lines.is_empty() {
                 parcels.push(self.parcel(&event, lines)?);

@@ -307,7 +307,7 @@ impl Broker for RabbitBroker {
     async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()> {
         self.shared.check_open()?;
         let exchange = self.shared.names().events();
-        let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key(&event.source, &event.kind), event, FIRST);
+        let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key_of(event), event, FIRST);
         self.shared.publisher.publish(events.iter().map(parcel).collect::<Result<_>>()?).await
     }
 

@@ -66,6 +66,18 @@ impl Access {
     /// # Errors
     /// The config, or the files cannot be opened.
     pub async fn open(place: &Where) -> Result<Self> {
+        Self::find(place, false).await
+    }
+
+    /// The same; where no bridge has run yet, on files that are made for it.
+    ///
+    /// # Errors
+    /// As [`Access::open`].
+    pub async fn open_or_make(place: &Where) -> Result<Self> {
+        Self::find(place, true).await
+    }
+
+    async fn find(place: &Where, make: bool) -> Result<Self> {
         // For the process's TLS provider, which every HTTP client needs.
         crate::connectors::client::Client::new().map_err(CommandError::failed)?;
         if let Some(admin) = &place.admin {
@@ -83,7 +95,7 @@ impl Access {
             let client = reqwest::Client::builder().unix_socket(socket).build().map_err(CommandError::failed)?;
             return Ok(Self::Live { client, base: "http://localhost".into(), token: None });
         }
-        if !store.exists() {
+        if !make && !store.exists() {
             let why = format!("{} does not exist: no bridge has run here yet (`dari run`)", store.display());
             return Err(CommandError::Failed(why));
         }

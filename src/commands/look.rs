@@ -121,7 +121,10 @@ pub async fn events(args: EventsArgs, place: &Where) -> Result {
 
 fn event_row(listed: &Listed) -> [String; 6] {
     let event = &listed.event;
-    let endings: Vec<_> = listed.endings.iter().map(|(route, ending)| format!("{route}: {ending}")).collect();
+    let mut endings: Vec<_> = listed.endings.iter().map(|(route, ending)| format!("{route}: {ending}")).collect();
+    if event.unfetched {
+        endings.push("still to be read anew".to_owned());
+    }
     [
         output::time(event.received.at()),
         event.source.clone(),
@@ -164,6 +167,9 @@ fn tell(journey: &Journey) -> Result {
     }
     if journey.event.body {
         output::line(format!("  data {}", output::short(&event.data.value().to_string(), 300)))?;
+    }
+    for entry in &journey.before {
+        output::line(format!("  {}  {}", output::clock(entry.at), step(&entry.step)))?;
     }
     for route in &journey.routes {
         output::line("")?;

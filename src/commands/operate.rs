@@ -261,6 +261,7 @@ pub async fn sources(args: StateArgs<SourceAction>, place: &Where) -> Result {
         .into_iter()
         .map(|s| {
             let last = match (s.path, s.last_poll) {
+                (Some(path), _) if s.unfetched > 0 => format!("POST {path}, {} still to be read anew", s.unfetched),
                 (Some(path), _) => format!("POST {path}"),
                 (None, Some(poll)) => {
                     let said = poll.note.map(|n| format!(": {}", output::short(&n, 60))).unwrap_or_default();

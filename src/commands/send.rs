@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::access::{Access, Where, segment};
 use super::{CommandError, Result, output};
 use crate::admin::api::SendRequest;
+use crate::admin::preview::Preview;
 use crate::event::NewEvent;
 use crate::store::journal::{EventFilter, Listed};
 
@@ -17,6 +18,12 @@ pub struct SendArgs {
     pub source: String,
     /// A JSON file with an event: `type` and `data` at the least; `-` reads standard input
     pub file: PathBuf,
+    /// Only show what it would do on each route: nothing is sent or kept
+    #[arg(long)]
+    pub dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Saves the newest event of a source.
@@ -43,11 +50,42 @@ pub async fn send(args: &SendArgs, place: &Where) -> Result {
     let named = |why: String| CommandError::Failed(format!("{}: {why}", args.file.display()));
     let event: Value = serde_json::from_str(&text).map_err(|e| named(e.to_string()))?;
     NewEvent::from_fixture(&event).map_err(named)?;
-    let access = Access::open(place).await?;
-    let sent: Value = access.post(&format!("/api/send/{}", segment(&args.source)), &SendRequest { event }).await?;
+    let access = if args.dry_run { Access::open_or_make(place).await? } else { Access::open(place).await? };
+    let path = format!("/api/send/{}", segment(&args.source));
+    let request = SendRequest { event, dry_run: args.dry_run };
+    if args.dry_run {
+        let previews: Vec<Preview> = access.post(&path, &request).await?;
+        access.close().await?;
+        return if args.json { output::json(&previews) } else { show(&args.source, &previews) };
+    }
+    let sent: Value = access.post(&path, &request).await?;
     access.close().await?;
+    if args.json {
+        return output::json(&sent);
+    }
     let id = sent["id"].as_str().unwrap_or_default();
     output::line(format!("sent {id}; follow it with `dari trace {id}`"))
+}
+
+fn show(source: &str, previews: &[Preview]) -> Result {
+    if previews.is_empty() {
+        return output::line(format!("no route takes from {source}"));
+    }
+    for Preview { route, to, would, why, call } in previews {
+        let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        match call {
+            Some(call) => {
+                let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
+                output::line(format!("{route}  would {would} at {to}: {} {}{why}", text("method"), text("url")))?;
+                if !call["body"].is_null() {
+                    let body = serde_json::to_string_pretty(&call["body"]).map_err(CommandError::failed)?;
+                    output::line(body.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"))?;
+                }
+            }
+            None => output::line(format!("{route}  {would}{why}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// `dari sample`.

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::model::{AccountConfig, Config, LookupConfig, SinkConfig, SourceConfig};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
-use crate::connectors::{Account, Build, Lookup, Sink, SourceRole};
+use crate::connectors::{Account, Build, Lookup, Registrar, Sink, SourceRole};
 use crate::settings::{Fault, Settings};
 
 /// What all sources and sinks are built with.
@@ -84,6 +84,22 @@ impl Config {
     ) -> Result<SourceRole, Vec<Fault>> {
         let account = source.account.as_deref().and_then(|name| self.accounts.get(name));
         Workshop { zone: &self.zone, client, clock }.source(source, account)
+    }
+
+    /// Builds what subscribes one of this config's webhooks at its vendor; `None` where that is not done by a call.
+    ///
+    /// # Errors
+    /// Those of the connector, as where the source names no account to ask with.
+    pub fn build_registrar(
+        &self,
+        source: &SourceConfig,
+        client: &Client,
+        clock: &Clock,
+    ) -> Option<Result<Box<dyn Registrar>, Vec<Fault>>> {
+        let account = source.account.as_deref().and_then(|name| self.accounts.get(name));
+        let settings = Settings::new(&source.node, source.kind.fields);
+        let workshop = Workshop { zone: &self.zone, client, clock };
+        source.kind.registrar.map(|build| build(&workshop.build(&source.name, settings, account)))
     }
 
     /// Builds a lookup of one of this config's routes.

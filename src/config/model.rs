@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use crate::broker::Binding;
 use crate::connectors::{Limits, LookupKind, Manifest, OnDoubt, SinkKind, SourceKind};
 use crate::outcome::Verb;
-use crate::settings::{Node, Spot};
+use crate::settings::{Node, Settings, Spot};
 use crate::template::mapping::Mapping;
 use crate::template::{Expression, Tables, Template};
 
@@ -159,6 +159,12 @@ impl SourceConfig {
     #[must_use]
     pub fn is_hook(&self) -> bool {
         !self.polls() && !self.streams()
+    }
+
+    /// True if it reads the subject of each event anew before any route sees it.
+    #[must_use]
+    pub fn fetches(&self) -> bool {
+        self.has("fetch") && Settings::new(&self.node, self.kind.fields).flag("fetch")
     }
 
     fn has(&self, field: &str) -> bool {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::Addresses;
+use super::client::{Addresses, MAX_ANSWER};
 use super::tokens::Tokens;
 use super::{Answer, Call};
 
@@ -42,6 +42,7 @@ impl Call {
             shown,
             remote_id: None,
             timeout: TIMEOUT,
+            longest: MAX_ANSWER,
             addresses: Addresses::Any,
             tokens: None,
             part: Value::Null,
@@ -95,6 +96,13 @@ impl Call {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sets how much of an answer is read, in bytes: for vendors that answer with everything at once.
+    #[must_use]
+    pub fn longest(mut self, bytes: usize) -> Self {
+        self.longest = bytes;
         self
     }
 

@@ -18,8 +18,9 @@ use crate::connectors::{Answer, Call};
 use crate::store::Store;
 
 pub mod addresses;
+mod download;
 
-/// The longest answer that is read, in bytes. What comes after is left unread.
+/// The longest answer that is read, in bytes, unless [`Call::longest`] says otherwise. What comes after is left unread.
 pub const MAX_ANSWER: usize = 1 << 20;
 
 /// How long to wait for a connection: name, TCP and TLS together.
@@ -137,7 +138,14 @@ impl Client {
         Self { meter: Some(meter), ..self.clone() }
     }
 
-    /// Sends a call and reads the answer, at most [`MAX_ANSWER`] bytes of its body.
+    /// The same client, whose calls no meter admits: for what is not the account's API, as the renewal of its token. A call
+    /// that was admitted would wait for itself there.
+    #[must_use]
+    pub fn unmetered(&self) -> Self {
+        Self { meter: None, ..self.clone() }
+    }
+
+    /// Sends a call and reads the answer, at most [`Call::longest`] bytes of its body.
     ///
     /// # Errors
     /// [`SendError`], which says whether anything can have reached the vendor. Its text holds neither the URL's path
@@ -172,14 +180,10 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub async fn fetch(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
-        self.exchange_up_to(call, most).await
+        self.exchange(&Call { longest: most, ..call.clone() }).await
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
-        self.exchange_up_to(call, MAX_ANSWER).await
-    }
-
-    async fn exchange_up_to(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
+    fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, SendError> {
         let inner = &*self.connections;
         if let Some(why) = inner.no_tls.as_ref().filter(|_| call.url.scheme() == "https") {
             return Err(SendError::NotSent(why.clone()));
@@ -193,14 +197,18 @@ impl Client {
                 &inner.public
             }
         };
-        let request = client
+        Ok(client
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone())
             .body(call.body.clone())
-            .timeout(call.timeout);
+            .timeout(call.timeout))
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Answer, SendError> {
+        let request = self.request(call)?;
         let response = request.send().await.map_err(|error| failed(call, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(response, most).await.map_err(|error| failed(call, &error))?;
+        let body = read(response, call.longest).await.map_err(|error| failed(call, &error))?;
         Ok(Answer { status, headers, body })
     }
 }
@@ -223,12 +231,12 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_idle_timeout(IDLE)
 }
 
-async fn read(mut response: reqwest::Response, most: usize) -> Result<Bytes, reqwest::Error> {
+async fn read(mut response: reqwest::Response, longest: usize) -> Result<Bytes, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = most - body.len();
+        let room = longest - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == most {
+        if body.len() == longest {
             break;
         }
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 use super::pollers::PollError;
 use crate::event::{Event, NewEvent};
@@ -42,6 +43,11 @@ pub trait Hook: Send + Sync {
 
     /// What reads an event's subject anew before any route sees it, if the source is to (`fetch: true`).
     fn fetch(&self) -> Option<Arc<dyn Fetch>> {
+        None
+    }
+
+    /// The secret that its URL has to end in, where the sender can prove itself by nothing else; the first of several.
+    fn path_secret(&self) -> Option<&SecretString> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! Any HTTP endpoint as a destination.
+//! Any HTTP endpoint as a destination, and any JSON API as a source.
 //!
 //! Every call bears the headers of [Standard Webhooks](https://www.standardwebhooks.com): a `webhook-id` that stays the
 //! same over all attempts, so that a receiver can tell a repetition, and a signature if there is a secret.
@@ -10,6 +10,7 @@ use crate::template::Escape;
 
 mod endpoint;
 mod find;
+pub mod poll;
 pub mod sandbox;
 mod sink;
 mod target;
@@ -18,11 +19,11 @@ mod target;
 pub static MANIFEST: Manifest = Manifest {
     name: "http",
     title: "HTTP",
-    about: "Sends JSON to any HTTP endpoint. Each call bears a webhook-id that stays the same over all attempts, and is \
+    about: "Polls any JSON API, and sends JSON to any HTTP endpoint. Each call of the sink bears a webhook-id that stays the same over all attempts, and is \
             signed as Standard Webhooks say if a secret is set. Redirects are not followed, private addresses are \
             reached only if allowed, and the host never comes from data.",
     account: None,
-    sources: &[],
+    sources: &[poll::KIND],
     sinks: &[SINK],
     lookup: Some(LookupKind { fields: LOOKUP, build: find::lookup }),
     sandbox: Some(Sandbox { router: sandbox::router, knows: &[("url", "/")] }),
@@ -59,6 +60,38 @@ const HEADER: &[Field] = &[
     Field { name: "value", kind: Kind::Secret, need: Need::Required, doc: "The secret" },
 ];
 
+const HEADERS: Field = Field {
+    name: "headers",
+    kind: Kind::Map(&Kind::Secret),
+    need: Need::Optional,
+    doc: "Further headers, the same for every call",
+};
+
+const AUTH_KEY: Field =
+    Field { name: "auth", kind: Kind::OneOf(AUTH), need: Need::Optional, doc: "How to say who we are" };
+
+const ACCEPT: Field = Field {
+    name: "accept",
+    kind: Kind::Expression,
+    need: Need::Optional,
+    doc: "What a yes is, over `status`, `headers` and `body`, besides a 2xx: `body.result == 'OK'`",
+};
+
+const ALLOW_PRIVATE: Field = Field {
+    name: "allow_private",
+    kind: Kind::Boolean,
+    need: Need::Default("false"),
+    doc: "The URL may lead to a private address, as within a company's network; proxies from the environment are \
+          used only then",
+};
+
+const TIMEOUT: Field = Field {
+    name: "timeout",
+    kind: Kind::Duration,
+    need: Need::Default("30s"),
+    doc: "How long to wait for the whole answer",
+};
+
 const FIELDS: &[Field] = &[
     Field {
         name: "url",
@@ -66,25 +99,15 @@ const FIELDS: &[Field] = &[
         need: Need::Required,
         doc: "Where to send: scheme, host, port and base path. A route's `request.path` goes below it",
     },
-    Field {
-        name: "headers",
-        kind: Kind::Map(&Kind::Secret),
-        need: Need::Optional,
-        doc: "Further headers, the same for every call",
-    },
-    Field { name: "auth", kind: Kind::OneOf(AUTH), need: Need::Optional, doc: "How to say who we are" },
+    HEADERS,
+    AUTH_KEY,
     Field {
         name: "secret",
         kind: Kind::List(&Kind::Secret),
         need: Need::Optional,
         doc: "Signs every call as Standard Webhooks say: `whsec_` and base64. With several, each signs",
     },
-    Field {
-        name: "accept",
-        kind: Kind::Expression,
-        need: Need::Optional,
-        doc: "What a yes is, over `status`, `headers` and `body`, besides a 2xx: `body.result == 'OK'`",
-    },
+    ACCEPT,
     Field {
         name: "id",
         kind: Kind::Template,
@@ -97,19 +120,8 @@ const FIELDS: &[Field] = &[
         need: Need::Default("false"),
         doc: "The receiver knows a repetition by its webhook-id: no doubt can arise",
     },
-    Field {
-        name: "allow_private",
-        kind: Kind::Boolean,
-        need: Need::Default("false"),
-        doc: "The URL may lead to a private address, as within a company's network; proxies from the environment are \
-              used only then",
-    },
-    Field {
-        name: "timeout",
-        kind: Kind::Duration,
-        need: Need::Default("30s"),
-        doc: "How long to wait for the whole answer",
-    },
+    ALLOW_PRIVATE,
+    TIMEOUT,
     Field {
         name: "find",
         kind: Kind::Object(FIND),

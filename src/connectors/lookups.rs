@@ -28,4 +28,13 @@ pub trait Lookup: Send + Sync {
     /// # Errors
     /// The outcome if the vendor did not say.
     fn read(&self, answer: &Answer) -> Result<Vec<Value>, Outcome>;
+
+    /// Those of the answer's records that have the wanted values, where the vendor cannot be asked for them alone.
+    ///
+    /// # Errors
+    /// As [`Lookup::read`].
+    fn pick(&self, wanted: &Map<String, Value>, answer: &Answer) -> Result<Vec<Value>, Outcome> {
+        let _ = wanted;
+        self.read(answer)
+    }
 }

@@ -1,7 +1,7 @@
 //! Subscribing a webhook's URL at a vendor.
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Build, Built, PollError};
@@ -32,7 +32,7 @@ pub trait Registrar: Send + Sync {
 }
 
 /// A subscription at a vendor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
     /// The vendor's id of it.
     pub id: String,

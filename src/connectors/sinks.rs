@@ -190,6 +190,8 @@ pub struct Call {
     pub remote_id: Option<String>,
     /// How long to wait for the whole answer.
     pub timeout: Duration,
+    /// How many bytes of the answer's body are read at most.
+    pub longest: usize,
     /// Whether the URL may lead to a private address.
     pub addresses: Addresses,
     /// The access token that it is sent with, put in by the client; the headers then hold none.
@@ -205,6 +207,6 @@ pub struct Answer {
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// Body, at most [`MAX_ANSWER`](super::client::MAX_ANSWER) bytes of it.
+    /// Body, at most [`Call::longest`] bytes of it.
     pub body: Bytes,
 }

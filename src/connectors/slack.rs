@@ -70,11 +70,32 @@ const SINK: SinkKind = SinkKind {
     name: "slack",
     fields: FIELDS,
     verbs: &[Verb::Create, Verb::Update, Verb::Delete, Verb::Reply],
-    escape: Escape::Entities,
+    escape: Escape::Texts(LITERAL),
     takes_request: false,
     advice: "use `create`",
     build: sink::build,
 };
+
+/// What Slack takes literally wherever it stands in a message: an `&amp;` would lead elsewhere. A button's `value` is not
+/// among them, for an attachment's field of that name is shown, and its mentions would be heeded.
+const LITERAL: &[&str] = &[
+    "metadata",
+    "url",
+    "image_url",
+    "thumb_url",
+    "icon_url",
+    "video_url",
+    "title_url",
+    "thumbnail_url",
+    "provider_icon_url",
+    "title_link",
+    "author_link",
+    "author_icon",
+    "footer_icon",
+    "action_id",
+    "block_id",
+    "callback_id",
+];
 
 const FIELDS: &[Field] = &[
     Field {

@@ -3,14 +3,21 @@
 //! Walla has had three generations of APIs, and two are in use: the response API of its Enterprise plan (a client id and
 //! an API key), and the Open API v1 (one key). A source polls either for the responses of one form. What both leave
 //! unsaid is kept in one place each: `response.rs` reads every shape a response is known to come in, `cursor.rs` relies
-//! on nothing about the ends of a date range or the order of pages, `client.rs` asks.
+//! on nothing about the ends of a date range or the order of pages, `client.rs` asks. `again.rs` reads the response of a
+//! webhook, `lookup.rs` what a mapping needs to know.
 
 use crate::connectors::{AccountKind, Limits, Manifest, Sandbox};
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 
+mod again;
 mod client;
 mod cursor;
+mod door;
+mod export;
 pub mod hook;
+mod labels;
+pub mod lookup;
+mod past;
 mod questions;
 mod response;
 pub mod sandbox;
@@ -33,7 +40,7 @@ pub static MANIFEST: Manifest = Manifest {
     }),
     sources: &[source::KIND, hook::KIND],
     sinks: &[],
-    lookup: None,
+    lookup: Some(lookup::KIND),
     sandbox: Some(Sandbox {
         router: sandbox::router,
         knows: &[

@@ -10,6 +10,7 @@ use crate::settings::{Field, Kind, Need};
 use crate::template::Escape;
 
 mod answer;
+mod door;
 pub mod fields;
 pub mod sandbox;
 mod sink;
@@ -22,8 +23,9 @@ pub static MANIFEST: Manifest = Manifest {
     name: "works",
     title: "Daou Office Works",
     about: "Creates, updates and deletes records of a Works app. The app needs 외부데이터 가져오기 switched on and a parameter \
-            name for each field under 연동 항목관리: a name that is not there is silently ignored by Works. 1,500 calls a \
-            month, each attempt counted. Works cannot be asked what it did, so a create without an answer waits for a \
+            name for each field under 연동 항목관리: a name that is not there is silently ignored by Works. The secret goes in \
+            the body of each call, or (`auth: oauth`) a token for a day is fetched with it. 1,500 calls a month, each \
+            attempt counted. Works cannot be asked what it did, so a create without an answer waits for a \
             person.",
     account: Some(AccountKind {
         fields: ACCOUNT,
@@ -53,6 +55,12 @@ const ACCOUNT: &[Field] = &[
         doc: "clientId of the OpenAPI key (통합설정 → 시스템연동)",
     },
     Field { name: "client_secret", kind: Kind::Secret, need: Need::Required, doc: "clientSecret of the OpenAPI key" },
+    Field {
+        name: "auth",
+        kind: Kind::Choice(door::AUTH),
+        need: Need::Default("body"),
+        doc: "How calls show whom they are from: the secret in the `body`, a token of the newer `oauth`, or `both`",
+    },
 ];
 
 const SINK: SinkKind = SinkKind {

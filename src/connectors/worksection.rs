@@ -1,105 +1,135 @@
-//! Worksection.
+//! Worksection: tasks, comments and costs of projects.
+//!
+//! Sources: worksection.com, "API" and "Webhooks" (the page on its start and authorization is kept whole with the project's
+//! material), the vendor's SDKs, and what public code has seen. An action is a name in the query; errors come with HTTP 200
+//! (`answer.rs`); times bear no zone and dates go in as `DD.MM.YYYY` (`times.rs`); nothing tells when a task changed
+//! (`source.rs`); the API deletes no task.
 
+use super::{AccountKind, Limits, Manifest, Sandbox};
+use crate::settings::{Fault, Field, Kind, Need};
+
+mod answer;
+mod client;
+mod fetch;
 pub mod hook;
+mod item;
+mod lookup;
+mod oauth;
+mod registrar;
+pub mod sandbox;
+mod sink;
+pub mod source;
+mod task;
+mod times;
 
-use super::{AccountKind, EventDoc, Limits, Manifest, SourceKind, SourceRole, verify};
-use crate::settings::{Field, Kind, Need};
-
-/// Worksection.
+/// The connector.
 pub static MANIFEST: Manifest = Manifest {
     name: "worksection",
     title: "Worksection",
-    about: "Webhooks of an account: tasks, comments and projects that were posted, updated, closed, reopened or deleted. \
-            Worksection signs nothing: give the webhook a user and a password when you make it. Its times bear no zone: set \
-            `time_zone` of the account to that of the workspace. Changes of status tags do not fire its webhooks.",
+    about: "Makes, changes, completes and reopens tasks, tags them, comments on them and books costs; looks at the tasks, \
+            comments and projects of an account; receives its webhooks. One call a second for the whole account. Its times \
+            bear no zone: set `time_zone` of the account to that of the workspace. Its API deletes no tasks, and changes of \
+            status tags fire no webhooks.",
     account: Some(AccountKind {
         fields: ACCOUNT,
-        check: |_| Vec::new(),
+        check: |settings| {
+            let fault = client::wrong(settings).map(|why| Fault::new(settings.node().spot, why));
+            fault.into_iter().collect()
+        },
         url: None,
-        // worksection.com/en/faq/api-start.html: one request a second.
-        limits: Limits { rate: Some(1.0), concurrency: Some(1), monthly: None },
+        // One request a second by the page, and a little less here: on the way two calls may come closer to each other.
+        limits: Limits { rate: Some(0.95), concurrency: Some(1), monthly: None },
         zone: None,
     }),
-    sources: &[SourceKind {
-        name: "worksection-hook",
-        registrar: None,
-        fields: FIELDS,
-        events: EVENTS,
-        build: |build| {
-            let users = verify::users(&build.settings)?;
-            Ok(SourceRole::Hook(Box::new(hook::Worksection::new(users, build.zone.clone()))))
-        },
-    }],
-    sinks: &[],
-    lookup: None,
-    sandbox: None,
+    sources: &[source::KIND, hook::KIND],
+    sinks: &[sink::KIND],
+    lookup: Some(lookup::KIND),
+    sandbox: Some(Sandbox {
+        router: sandbox::router,
+        knows: &[
+            ("admin_key", sandbox::ADMIN_KEY),
+            ("client_id", sandbox::CLIENT_ID),
+            ("client_secret", sandbox::CLIENT_SECRET),
+            ("refresh_token", sandbox::REFRESH_TOKEN),
+            ("code", sandbox::CODE),
+            ("redirect_uri", sandbox::REDIRECT_URI),
+            ("project", sandbox::PROJECT),
+            ("projects", sandbox::PROJECT),
+            ("author", sandbox::USER),
+        ],
+    }),
 };
-
-/// Why keys of calls do not work yet.
-const NO_CALLS: &str = "webhooks are received and Worksection is not called; leave it out";
 
 const ACCOUNT: &[Field] = &[
     Field {
         name: "host",
         kind: Kind::Text,
         need: Need::Optional,
-        doc: "The account's host, as `acme.worksection.com`, for who reads the config: receiving webhooks does not need it.",
+        doc: "The name in the account's address, as `acme.worksection.com`. Receiving webhooks alone does not need it.",
     },
-    Field { name: "admin_key", kind: Kind::Secret, need: Need::NotYet(NO_CALLS), doc: "The admin API's key." },
-    Field { name: "url", kind: Kind::Url, need: Need::NotYet(NO_CALLS), doc: "Another base URL." },
-    Field { name: "limits", kind: Kind::Any, need: Need::NotYet(NO_CALLS), doc: "How much the account may be used." },
-];
-
-const FIELDS: &[Field] = &[
     Field {
-        name: "account",
-        kind: Kind::Account("worksection"),
+        name: "admin_key",
+        kind: Kind::Secret,
         need: Need::Optional,
-        doc: "The account the webhooks come from; its `time_zone` is that of their times.",
+        doc: "The admin API's key: in Worksection under Account > API > Show API key, for the account's owner alone. It may do everything.",
     },
-    verify::USERS,
     Field {
-        name: "fetch",
-        kind: Kind::Boolean,
-        need: Need::NotYet("reading the subject again before it is passed on comes later"),
-        doc: "Reads the subject again from Worksection first.",
+        name: "hash",
+        kind: Kind::Choice(&["encoded", "raw"]),
+        need: Need::Default("encoded"),
+        doc: "Over what the admin key's hash is: the encoded bytes that are sent, or the plain text. Worksection's page does not say.",
+    },
+    Field {
+        name: "client_id",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "In place of `admin_key`: the Client ID of an OAuth 2.0 application, made in the API section of the account settings. It acts as the user who allowed it.",
+    },
+    Field { name: "client_secret", kind: Kind::Secret, need: Need::Optional, doc: "The application's Client Secret." },
+    Field {
+        name: "refresh_token",
+        kind: Kind::Secret,
+        need: Need::Optional,
+        doc: "The first refresh token. Each renewal replaces it: the newest is kept in the store.",
+    },
+    Field {
+        name: "code",
+        kind: Kind::Secret,
+        need: Need::Optional,
+        doc: "In place of `refresh_token`: an authorization code, good for ten minutes and once.",
+    },
+    Field {
+        name: "redirect_uri",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "The application's Redirect URI, with which the `code` was asked for.",
     },
 ];
 
-const EVENTS: &[EventDoc] = &[
-    EventDoc {
-        kind: "task.created",
-        about: "A task was posted.",
-        sample: r#"{"action":"post","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:16","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"title":"Offer"}}"#,
-    },
-    EventDoc {
-        kind: "task.updated",
-        about: "A task was changed: `old` and `new` hold what differs.",
-        sample: r#"{"action":"update","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:17","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"priority":"5"},"old":{"priority":"1"}}"#,
-    },
-    EventDoc {
-        kind: "task.closed",
-        about: "A task was completed.",
-        sample: r#"{"action":"close","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:18","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
-    },
-    EventDoc {
-        kind: "task.reopened",
-        about: "A completed task was opened again.",
-        sample: r#"{"action":"reopen","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:19","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
-    },
-    EventDoc {
-        kind: "task.deleted",
-        about: "A task was deleted.",
-        sample: r#"{"action":"delete","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:20","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
-    },
-    EventDoc {
-        kind: "comment.created",
-        about: "Someone commented; likewise `comment.updated` and `comment.deleted`.",
-        sample: r#"{"action":"post","object":{"type":"comment","id":"777","page":"/project/26/1512/#com777"},"date_added":"2026-01-02 10:21","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"text":"Sent"}}"#,
-    },
-    EventDoc {
-        kind: "project.created",
-        about: "A project was made; likewise `project.updated`.",
-        sample: r#"{"action":"post","object":{"type":"project","id":"26","page":"/project/26/"},"date_added":"2026-01-02 10:22","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"title":"Shop"}}"#,
-    },
-];
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::settings::{Node, Settings};
+
+    #[test]
+    fn an_account_has_the_keys_of_one_way_in() {
+        let told = |keys: Value| client::wrong(&Settings::new(&Node::from(&keys), ACCOUNT)).unwrap_or("fine");
+        assert_eq!(told(json!({})), "fine", "webhooks need none");
+        assert_eq!(told(json!({"host": "acme.worksection.com", "admin_key": "k"})), "fine");
+        let oauth = |more: Value| {
+            let mut all = json!({"host": "acme.worksection.com", "client_id": "c", "client_secret": "s"});
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            told(all)
+        };
+        assert_eq!(oauth(json!({"refresh_token": "r"})), "fine");
+        assert_eq!(oauth(json!({"code": "c", "redirect_uri": "https://a.b/c"})), "fine");
+        insta::assert_snapshot!(told(json!({"host": "https://acme.worksection.com"})), @"`host` is a name alone, as acme.worksection.com");
+        insta::assert_snapshot!(oauth(json!({"admin_key": "k"})), @"two ways in: expected either `admin_key`, or `client_id` and what belongs to it");
+        insta::assert_snapshot!(oauth(json!({})), @"no token: expected `refresh_token`, or `code` and `redirect_uri`");
+        insta::assert_snapshot!(oauth(json!({"code": "c"})), @"`redirect_uri` is missing beside `code`");
+        insta::assert_snapshot!(oauth(json!({"code": "c", "refresh_token": "r"})), @"two tokens: expected either `refresh_token`, or `code` and `redirect_uri`");
+        insta::assert_snapshot!(told(json!({"host": "a.b", "client_id": "c"})), @"`client_secret` is missing beside `client_id`");
+    }
+}

@@ -32,8 +32,8 @@ use crate::outcome::{Outcome, Scope, Verb};
 use crate::route::{self, Looked, RenderedOperation};
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
-    Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey, LinkState,
-    Progress, Question, Settlement, Standing, StoreError, Suspension,
+    Basis, Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey,
+    LinkState, Progress, Question, Settlement, Standing, StoreError, Suspension,
 };
 use crate::template::Context;
 
@@ -96,6 +96,8 @@ pub struct Attempt {
     job: Job,
     /// Older events of the subject that need no call of their own if this one is applied.
     older: Vec<Job>,
+    /// Set when it turns out that it is older than they are.
+    alone: OnceLock<()>,
     /// The hash of what the call writes into the record.
     content: OnceLock<Content>,
     /// Set when the intent is written.
@@ -121,6 +123,10 @@ struct Made {
     outcome: Outcome,
     /// Since when it is unknown whether a call took effect, if it is now.
     since: Timestamp,
+    /// [`Sent::may_have_worked`].
+    ///
+    /// [`Sent::may_have_worked`]: super::batch::Sent::may_have_worked
+    worked: bool,
     /// The call's charge, if certainly nothing reached the vendor.
     refund: Option<Charge>,
 }
@@ -135,8 +141,8 @@ impl Attempt {
         let webhook_id = webhook_id(&plan.route().name, &job.message.event);
         let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{}", job.message.attempt));
         let (older, admitted) = (Vec::new(), Mutex::default());
-        let (content, begun, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { plan, services, stop, job, older, content, begun, webhook_id, traceparent, admitted, told }
+        let (alone, content, begun, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { plan, services, stop, job, older, alone, content, begun, webhook_id, traceparent, admitted, told }
     }
 
     /// Takes the delivery as far as it gets.
@@ -182,7 +188,7 @@ impl Attempt {
         }
         if self.is_unchanged(verb, &standing) {
             let link = self.applied(verb, None, &standing);
-            self.end(&standing, "unchanged", "the record holds this already".into(), Some(link)).await?;
+            self.end_by_link(&standing, "unchanged", "the record holds this already".into(), Some(link)).await?;
             return Ok(Flow::Applied);
         }
         self.clear_up(verb, &prepared, &mut standing).await?;
@@ -203,7 +209,7 @@ impl Attempt {
         if route::is_stale(self.job.action, event, link) {
             let than = link.map(|l| l.version.map_or_else(|| l.received.at().to_string(), |v| v.to_string()));
             let detail = format!("older than what was applied ({})", than.unwrap_or_default());
-            self.end(standing, "stale", detail, None).await?;
+            self.end_by_link(standing, "stale", detail, None).await?;
             return Err(Flow::Done);
         }
         match route::resolve(self.job.action, self.case().without_link, event, link) {
@@ -216,7 +222,7 @@ impl Attempt {
                     _ => false,
                 };
                 let gone = deletes.then(|| self.applied(Verb::Delete, None, standing));
-                self.end(standing, "nothing-to-do", why, gone).await?;
+                self.end_by_link(standing, "nothing-to-do", why, gone).await?;
                 Err(Flow::Done)
             }
         }
@@ -302,7 +308,7 @@ impl Attempt {
         self.admission_ends(went(&sent.outcome));
         self.tell(call, &sent, started);
         let refund = sent.unsent.then_some(charge);
-        Ok(Made { outcome: sent.outcome, since, refund })
+        Ok(Made { worked: sent.may_have_worked(), outcome: sent.outcome, since, refund })
     }
 
     /// Tells the log and the journal what a call came to.
@@ -354,6 +360,7 @@ impl Attempt {
             delivery: self.key(),
             body_key: event.body_key(),
             link: self.link_key(),
+            seen: standing.link.clone(),
             received: event.received,
             version: event.version,
             attempt: self.job.message.attempt,

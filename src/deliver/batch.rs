@@ -27,6 +27,14 @@ pub struct Sent {
     pub unsent: bool,
 }
 
+impl Sent {
+    /// True if it is not certain that nothing took effect, although it is to be made again.
+    #[must_use]
+    pub fn may_have_worked(&self) -> bool {
+        !self.unsent && self.status.is_none_or(|status| matches!(status, 200..300 | 502 | 504))
+    }
+}
+
 /// Brings the calls of one sink together.
 #[derive(Debug)]
 pub struct Batcher {

@@ -61,12 +61,14 @@ impl Lanes {
         Self { by_name: HashMap::new(), ready: VecDeque::new(), held: 0, coalesce }
     }
 
-    /// Puts a job at the end of its lane.
+    /// Puts a job in its lane, in the order of receipt: those that come back from a wait come in another.
     pub fn put(&mut self, job: Job) {
         self.held += 1;
         let name = job.lane.clone();
         let lane = self.by_name.entry(name.clone()).or_default();
-        lane.waiting.push_back(job);
+        let received = |job: &Job| job.message.event.received;
+        let later = lane.waiting.iter().rev().take_while(|other| received(other) > received(&job)).count();
+        lane.waiting.insert(lane.waiting.len() - later, job);
         if !lane.is_busy() && lane.waiting.len() == 1 {
             self.ready.push_back(name);
         }

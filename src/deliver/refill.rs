@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Services, patience};
 use crate::broker::lost::Lost;
-use crate::broker::{JOURNAL, Message};
+use crate::broker::{JOURNAL, Message, inbox_of};
 use crate::config::RouteConfig;
 use crate::event::Event;
 use crate::route::{self, Decision};
 use crate::store::journal::{Entry, EventFilter, Listed, Record, Step};
-use crate::store::{DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{Basis, DeliveryKey, LedgerEntry, LinkKey, Progress, Settlement};
 
 /// How many events are read and sent at once.
 const PAGE: usize = 100;
@@ -74,6 +74,11 @@ async fn fill(services: &Services, lost: &Lost) -> Result<()> {
     let route = services.config.routes.iter().find(|route| route.name == lost.queue);
     let tally = match route {
         Some(route) => Filling { services, lost, route, tally: Tally::default() }.run().await?,
+        None if inbox_of(&lost.queue).is_some() => {
+            let missed = refill_inbox(services, lost).await?;
+            tracing::warn!(queue = lost.queue, missed, "an inbox that had gone is filled again");
+            Tally::default()
+        }
         None if lost.queue == JOURNAL => {
             tracing::error!(
                 "the journal's queue had gone: events that it had not read yet are missing from the journal"
@@ -103,6 +108,48 @@ async fn fill(services: &Services, lost: &Lost) -> Result<()> {
     Ok(())
 }
 
+/// Publishes again what was received, and had not been read anew yet, as far as the journal knows. What had is known by
+/// its id; how many there were.
+async fn refill_inbox(services: &Services, lost: &Lost) -> Result<usize> {
+    journal_is_written(services).await?;
+    let source = inbox_of(&lost.queue).map(str::to_owned);
+    let mut filter =
+        EventFilter { source, from: lost.since(), oldest_first: true, limit: PAGE, ..EventFilter::default() };
+    let mut missed = 0;
+    loop {
+        let page = services.journal.events(filter.clone()).await.map_err(|e| e.to_string())?;
+        let Some(last) = page.last() else { return Ok(missed) };
+        filter.after = Some(last.seq);
+        let events: Vec<_> =
+            page.iter().filter(|l| l.event.unfetched && l.body).map(|l| Arc::clone(&l.event)).collect();
+        missed += events.len();
+        if !events.is_empty() {
+            services.broker.publish(events).await.map_err(|e| e.to_string())?;
+        }
+    }
+}
+
+/// Waits until the journal has what was published before now.
+async fn journal_is_written(services: &Services) -> Result<()> {
+    let until = services.clock.now().saturating_add(SLOWEST).unwrap_or(Timestamp::MAX);
+    let mut empty = 0;
+    loop {
+        let depths = services.broker.depths().await.map_err(|e| e.to_string())?;
+        let left = depths.iter().find(|depth| depth.queue == JOURNAL).map_or(0, |depth| depth.messages);
+        // Twice: a count may be a moment old.
+        empty = if left == 0 { empty + 1 } else { 0 };
+        if empty > 1 {
+            return Ok(());
+        }
+        let newest = EventFilter { limit: 1, ..EventFilter::default() };
+        let newest = services.journal.events(newest).await.map_err(|e| e.to_string())?;
+        if newest.first().is_some_and(|listed| listed.event.received.at() > until) {
+            return Ok(());
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 struct Filling<'a> {
     services: &'a Services,
     lost: &'a Lost,
@@ -119,31 +166,10 @@ struct Sending {
 
 impl Filling<'_> {
     async fn run(mut self) -> Result<Tally> {
-        self.journal_is_written().await?;
+        journal_is_written(self.services).await?;
         self.send_unfinished().await?;
         self.send_missed().await?;
         Ok(self.tally)
-    }
-
-    /// Waits until the journal has what was published before now.
-    async fn journal_is_written(&self) -> Result<()> {
-        let until = self.services.clock.now().saturating_add(SLOWEST).unwrap_or(Timestamp::MAX);
-        let mut empty = 0;
-        loop {
-            let depths = self.services.broker.depths().await.map_err(|e| e.to_string())?;
-            let left = depths.iter().find(|depth| depth.queue == JOURNAL).map_or(0, |depth| depth.messages);
-            // Twice: a count may be a moment old.
-            empty = if left == 0 { empty + 1 } else { 0 };
-            if empty > 1 {
-                return Ok(());
-            }
-            let newest = EventFilter { limit: 1, ..EventFilter::default() };
-            let newest = self.services.journal.events(newest).await.map_err(|e| e.to_string())?;
-            if newest.first().is_some_and(|listed| listed.event.received.at() > until) {
-                return Ok(());
-            }
-            tokio::time::sleep(GLANCE).await;
-        }
     }
 
     async fn send_unfinished(&mut self) -> Result<()> {
@@ -201,7 +227,11 @@ impl Filling<'_> {
 
     /// True if the event came to the queue, and the journal does not know how it ended there.
     fn was_for(&self, listed: &Listed) -> bool {
-        let Event { source, kind, received, .. } = &*listed.event;
+        let Event { source, kind, received, unfetched, .. } = &*listed.event;
+        if *unfetched {
+            // It comes to the queue from its source's inbox.
+            return false;
+        }
         let names = [source.as_str(), self.route.source_now(source)];
         names.iter().any(|source| self.lost.had(source, kind, received.at()))
             // The ledger forgets an event that is known by its body alone after a day.
@@ -241,7 +271,7 @@ impl Filling<'_> {
             new_link: None,
             refund: None,
             dead: None,
-            begun: false,
+            basis: Basis::Delivery,
         };
         self.services.store.enlist(settlement).await.map_err(|e| e.to_string())
     }

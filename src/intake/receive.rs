@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::answer::{Problem, accepted, chosen};
 use super::{Intake, Peer, Source};
 use crate::connectors::{HookRequest, Reading, reading};
-use crate::event::{Event, NewEvent};
+use crate::event::{Event, Malformed, NewEvent};
 use crate::store::journal::{Record, Refused};
 
 /// The longest name of a source that is written down.
@@ -129,8 +129,10 @@ impl Intake {
         // come without a proof of who sent them.
         source.charge()?;
         let headers = reading::carried(request.headers, &source.secret_headers, request.path_secret);
-        let stamp =
-            |event: NewEvent| NewEvent { headers: headers.clone(), ..event }.stamp(name, &self.clock).map(Arc::new);
+        let stamp = |event: NewEvent| {
+            let event = NewEvent { headers: headers.clone(), ..event }.stamp(name, &self.clock)?;
+            Ok::<_, Malformed>(Arc::new(Event { unfetched: source.fetches, ..event }))
+        };
         let events = news
             .into_iter()
             .map(stamp)

@@ -10,7 +10,7 @@ const SLOWEST: Duration = Duration::from_mins(5);
 /// The growing waits of a failing source. They start below the source's own pace and end at five minutes, or at that
 /// pace if it is slower.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     first: Duration,
     cap: Duration,
     waits: Option<ExponentialBackoff>,
@@ -18,18 +18,18 @@ pub(super) struct Pace {
 
 impl Pace {
     /// For a source that is polled every `every`.
-    pub(super) fn new(every: Duration) -> Self {
+    pub(crate) fn new(every: Duration) -> Self {
         let first = every.clamp(Duration::from_millis(10), Duration::from_secs(1));
         Self { first, cap: every.max(SLOWEST), waits: None }
     }
 
     /// A poll succeeded: the next failure starts anew.
-    pub(super) fn recovered(&mut self) {
+    pub(crate) fn recovered(&mut self) {
         self.waits = None;
     }
 
     /// A poll failed: how long to wait, at least `least` where the vendor said so.
-    pub(super) fn back_off(&mut self, least: Option<Duration>) -> Duration {
+    pub(crate) fn back_off(&mut self, least: Option<Duration>) -> Duration {
         let waits = self.waits.get_or_insert_with(|| {
             ExponentialBuilder::default()
                 .with_min_delay(self.first)

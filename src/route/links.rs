@@ -92,6 +92,7 @@ mod tests {
             collapse: Collapse::Id,
             generation: 0,
             forced: false,
+            unfetched: false,
             headers: std::collections::BTreeMap::new(),
             data: Payload::json(b"{}").unwrap(),
         }

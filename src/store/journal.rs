@@ -189,7 +189,8 @@ pub struct Listed {
 /// Writes and reads the history.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Writes received events; durable when it returns. An event that is there already is left as it is.
+    /// Writes received events; durable when it returns. An event that is there already is left as it is, unless it is
+    /// [`Event::unfetched`] there and no longer here.
     async fn received(&self, events: Vec<Arc<Event>>) -> Result<()>;
 
     /// Writes a record soon: batched, never blocking. What was recorded less than a second before a kill may be

@@ -39,6 +39,7 @@ use super::{
 use crate::clock::Clock;
 use crate::connectors::{Change, Remembered};
 use crate::outcome::Scope;
+use intents::Settled;
 
 /// The schema of the store's file, the embedded broker's tables included.
 pub const MIGRATIONS: Migrations = &[
@@ -106,8 +107,11 @@ impl Store for SqliteStore {
         let (holder, now) = (Arc::clone(&self.holder), self.clock.now());
         let of = settlement.delivery.event.clone();
         let settle = move |db: &_| deliveries::settle(db, &settlement, &holder, now);
-        let written = self.db.write("writing an outcome", settle).await?;
-        if written { Ok(()) } else { Err(StoreError::Fenced(of)) }
+        match self.db.write("writing an outcome", settle).await? {
+            Settled::Yes => Ok(()),
+            Settled::Fenced => Err(StoreError::Fenced(of)),
+            Settled::Overtaken => Err(StoreError::Overtaken(of)),
+        }
     }
 
     async fn advance(&self, delivery: DeliveryKey, attempt: u32) -> Result<()> {

@@ -10,7 +10,7 @@ use super::context::LOOKUP;
 use super::engine::{self, ENGINE};
 use super::scan::{self, Path, Side, Step, Token};
 use super::value::{self, Failure};
-use super::{CompileError, Context, Other, RenderError};
+use super::{CompileError, Context, Escape, Other, RenderError, escape, escape_deep};
 
 /// One compiled expression.
 #[derive(Clone)]
@@ -137,12 +137,19 @@ impl Code {
         })
     }
 
-    /// The value; `None` for `omit`.
-    pub(super) fn json(&self, context: &Context) -> Result<Option<Value>, RenderError> {
+    /// The value, its texts escaped; `None` for `omit`.
+    pub(super) fn json(&self, context: &Context, escape_as: Escape) -> Result<Option<Value>, RenderError> {
+        let escaped = |mut json| {
+            if escape_as != Escape::None {
+                escape_deep(&mut json, escape_as);
+            }
+            Some(json)
+        };
         let json = self.find(context).and_then(|found| match found {
-            Found::Plain(json) => Ok(Some(json.clone())),
+            Found::Plain(json) => Ok(escaped(json.clone())),
             Found::Computed(value) if value::is_omit(&value) => Ok(None),
-            Found::Computed(value) => value::to_json(&value).map(Some),
+            Found::Computed(value) if value.is_safe() && escape_as.trusts() => value::to_json(&value).map(Some),
+            Found::Computed(value) => value::to_json(&value).map(escaped),
         });
         match json {
             // What was looked for is not there, and the user said to leave out what needs it.
@@ -153,11 +160,13 @@ impl Code {
         }
     }
 
-    /// The value within a longer text.
-    pub(super) fn text(&self, context: &Context) -> Result<String, RenderError> {
+    /// The value within a longer text, escaped.
+    pub(super) fn text(&self, context: &Context, escape_as: Escape) -> Result<String, RenderError> {
+        let escaped = |text: String| escape(&text, escape_as).into_owned();
         let text = self.find(context).and_then(|found| match found {
-            Found::Plain(json) => value::interpolate_json(json),
-            Found::Computed(value) => value::interpolate(&value),
+            Found::Plain(json) => value::interpolate_json(json).map(escaped),
+            Found::Computed(value) if value.is_safe() && escape_as.trusts() => value::interpolate(&value),
+            Found::Computed(value) => value::interpolate(&value).map(escaped),
         });
         text.map_err(|failure| self.error(failure, context))
     }

@@ -186,7 +186,11 @@ fn table(state: &State<'_, '_>, key: &Value, name: &str, rest: Rest<Value>) -> R
 /// Writes an interpolated value of a template with blocks. The template's name says how it is escaped.
 fn write_value(out: &mut minijinja::Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let text = value::interpolate(value).map_err(engine_error)?;
-    Ok(out.write_str(&escape(&text, escape_named(state.name())))?)
+    let escape_as = escape_named(state.name());
+    if value.is_safe() && escape_as.trusts() {
+        return Ok(out.write_str(&text)?);
+    }
+    Ok(out.write_str(&escape(&text, escape_as))?)
 }
 
 fn engine_error(failure: Failure) -> Error {
@@ -214,7 +218,7 @@ pub(super) fn check_blocks(source: &str) -> Result<(), Error> {
 pub(super) fn render_blocks(source: &str, context: Value, escape: Escape) -> Result<String, Error> {
     let name = match escape {
         Escape::None => "none",
-        Escape::Entities => "entities",
+        Escape::Entities | Escape::Texts(_) => "entities",
         Escape::Url => "url",
     };
     let engine: &Environment<'_> = &ENGINE;

@@ -272,11 +272,14 @@ impl Rendering {
                 path.push('.');
             }
             path.push_str(name);
+            let around = self.escape;
+            self.escape = around.under(name);
             if self.charge(name.len(), path, name)
                 && let Some(value) = self.tree(tree, context, path)
             {
                 fields.insert(name.clone(), value);
             }
+            self.escape = around;
             path.truncate(length);
         }
         fields

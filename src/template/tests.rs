@@ -139,11 +139,18 @@ fn only_what_is_interpolated_is_escaped() {
     assert_eq!(slack("{{ data.t }}"), r#""&lt;!channel&gt; &amp; co""#);
     assert_eq!(slack("{{ data.list }}"), r#"["&lt;b&gt;"]"#);
     assert_eq!(slack("<x> {% if true %}{{ data.t }}{% endif %}"), r#""<x> &lt;!channel&gt; &amp; co""#);
+    for source in ["{{ data.t | safe }}", "{% if true %}{{ data.t | safe }}{% endif %}"] {
+        assert_eq!(slack(source), r#""<!channel> & co""#, "{source}");
+    }
+    assert_eq!(slack("{{ data.t | safe }} {{ data.t }}"), r#""<!channel> & co &lt;!channel&gt; &amp; co""#);
     let url = |source: &str| render_as(source, data, Escape::Url);
     assert_eq!(url("/a/{{ data.p }}?q={{ data.ko }}"), r#""/a/a%2Fb%3Fc%23d?q=%EA%B0%80""#);
     assert_eq!(url("{{ data.n }}"), r#""5""#);
     assert_eq!(url("/{{ data.dots }}"), r#""/%2E%2E""#);
     assert_eq!(url("/{% if true %}{{ data.p }}{% endif %}"), r#""/a%2Fb%3Fc%23d""#);
+    for source in ["/{{ data.p | safe }}", "/{% if true %}{{ data.p | safe }}{% endif %}"] {
+        assert_eq!(url(source), r#""/a%2Fb%3Fc%23d""#, "{source}: nothing leaves its segment");
+    }
 }
 
 #[test]

@@ -25,23 +25,23 @@ fn dari(dir: &Path, args: &[&str]) -> Command {
 }
 
 /// Runs a command to its end: its code, and what it said.
-async fn done(dir: &Path, args: &[&str]) -> (i32, String) {
+pub async fn done(dir: &Path, args: &[&str]) -> (i32, String) {
     let mut command = dari(dir, args);
     let output: Output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.code().unwrap_or(-1), text)
 }
 
-fn folder(yaml: &str) -> tempfile::TempDir {
+pub fn folder(yaml: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("dari.yaml"), yaml).unwrap();
     dir
 }
 
 /// `dari run`, which has said that it is ready. Dropped, it is killed.
-struct Process {
-    child: Child,
-    hooks: String,
+pub struct Process {
+    pub child: Child,
+    pub hooks: String,
     said: Arc<Mutex<Vec<String>>>,
 }
 
@@ -53,7 +53,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start(dir: &Path) -> Self {
+    pub async fn start(dir: &Path) -> Self {
         let mut child = dari(dir, &["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(Vec::new()));

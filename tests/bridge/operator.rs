@@ -218,3 +218,38 @@ async fn a_replay_of_a_source_ends_where_it_began_and_leaves_what_is_switched_of
     assert_eq!(op.replay(off).await.unwrap_err().to_string(), "route off is switched off");
     bridge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_event_would_do_is_shown_and_nothing_is_sent() {
+    let receiver = Receiver::ok().await;
+    let dir = crate::binary::folder(&format!(
+        r#"{}
+redact: [data.mail]
+sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
+routes:
+  news: {{ from: in, types: [news], when: data.n > 1, to: out, do: create, map: {{ n: "{{{{ data.n }}}}", mail: "{{{{ data.mail }}}}" }} }}
+  state: {{ from: in, types: [news], to: out, do: upsert, request: {{ path: "/things/{{{{ data.no }}}}" }}, map: {{ n: "{{{{ data.n }}}}" }} }}
+  other: {{ from: in, types: [other], to: out, do: create, map: {{ n: "{{{{ data.n }}}}" }} }}
+"#,
+        crate::bridge::HEAD,
+        receiver.url
+    ));
+    std::fs::write(dir.path().join("e.json"), r#"{"type":"news","subject":"1","data":{"n":2,"mail":"kim@acme.kr"}}"#)
+        .unwrap();
+    let (code, text) = crate::binary::done(dir.path(), &["send", "in", "e.json", "--dry-run"]).await;
+    assert_eq!(code, 0, "{text}");
+    let text = text.replace(&receiver.url, "URL");
+    let told: Vec<&str> = text.lines().filter(|line| !line.starts_with('{') || line.len() == 1).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    news  would create at out: POST URL/
+        {
+          "n": 2,
+          "mail": "•••"
+        }
+    state  rejected: request.path: data.no is missing in `data.no`
+    other  skipped: type news is not among other
+    "#);
+    assert_eq!(receiver.count(), 0);
+    let (code, text) = crate::binary::done(dir.path(), &["events"]).await;
+    assert!(code == 0 && text.ends_with("no events\n"), "{text}");
+}

@@ -362,7 +362,7 @@ async fn p4_retry_after_holds_though_the_process_died_before_the_wait_was_stored
         new_link: None,
         refund: None,
         dead: None,
-        begun: false,
+        basis: dari::store::Basis::Delivery,
     };
     bridge.operator().store.settle(settlement).await.unwrap();
     let began = Instant::now();

@@ -1,6 +1,7 @@
 //! Again: what a replay counts, sends, leaves, and goes on with.
 
 use dari::admin::replay::ReplayRequest;
+use dari::connectors::http::sandbox as http_sandbox;
 use dari::connectors::{sandbox, walla};
 use dari::store::DeadFilter;
 use http::Method;
@@ -113,6 +114,50 @@ async fn p3_what_is_older_is_applied_only_by_force() {
     // What was forced does not make what came before it new.
     bridge.send(json!({"kind": "state", "id": "late", "s": "1", "v": 1, "n": 7})).await;
     bridge.ended("late", "state", "stale").await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_of_any_api_is_counted_and_sent_and_goes_on_after_a_crash() {
+    let receiver = Receiver::ok().await;
+    let world = World::new("");
+    let router = http_sandbox::router(world.clock.clone());
+    let erp = sandbox::serve(router, world.clock.clone(), sandbox::LOOPBACK).await.unwrap();
+    for n in 1..=5 {
+        erp.play(Method::PUT, &format!("/_sandbox/orders/{n}"), &json!({"total": n})).await;
+    }
+    let text = format!(
+        r#"
+listen: {{ hooks: "127.0.0.1:0" }}
+store: {{ url: "sqlite://dari.db" }}
+min_free: 1KiB
+sources:
+  in: {{ http-poll: {{ url: "{}/api/by-page", auth: {{ bearer: sandbox-key }}, allow_private: true, id: "{{{{ item.no }}}}", type: order, paging: {{ page: {{ size: 2 }} }}, every: 50ms }} }}
+sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
+routes: {{ all: {{ from: in, types: [order.created], to: out, do: upsert, request: {{ path: "/orders" }}, map: {{ s: "{{{{ subject }}}}", n: "{{{{ data.total }}}}" }} }} }}
+"#,
+        erp.url, receiver.url
+    );
+    world.write(&text);
+    let bridge = world.start().await;
+    let past = ReplayRequest { source: Some("in".into()), past: true, ..ReplayRequest::default() };
+    let counted = bridge.operator().replay(ReplayRequest { dry_run: true, ..past.clone() }).await.unwrap();
+    assert_eq!((counted.events, counted.deliveries, counted.changes), (5, 5, Some(5)));
+    assert_eq!(receiver.count(), 0);
+    bridge.operator().start_replay(past).await.unwrap();
+    let job = bridge.operator().step(100).await.unwrap();
+    assert_eq!((job.done.deliveries(), job.finished), (2, false), "a page of the source");
+    bridge.drained("all").await;
+    bridge.abort().await;
+    let bridge = world.start().await;
+    while !bridge.operator().step(100).await.unwrap().finished {}
+    bridge.drained("all").await;
+    let mut numbers = receiver.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    // What comes now comes by polling.
+    erp.play(Method::PUT, "/_sandbox/orders/6", &json!({"total": 6})).await;
+    assert_eq!(receiver.reach(6).await[5].n(), 6);
     bridge.stop().await;
 }
 

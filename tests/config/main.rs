@@ -10,6 +10,7 @@
 
 mod any;
 mod broken;
+mod conform;
 mod design;
 mod registry;
 mod whole;

@@ -74,7 +74,7 @@ fn what_would_let_anybody_in_is_refused() {
     11:20: no signing secret: give `signing_secrets` to the source or to its account
     12:30: `verify`: expected a mapping with exactly one key, `hmac`, `bearer`, `basic`, `header` or `path`, found text
     13:35: a Standard Webhooks secret is `whsec_` and base64, or base64 alone
-    14:53: `fetch` does not work yet: reading the subject again before it is passed on comes later
+    14:60: to read what a webhook is about again the source needs an account
     15:21: `secrets` is missing in source `j`; expected a secret as text or a list of that
     15:23: unknown key `secret` in source `j`; did you mean `secrets`?
     ");

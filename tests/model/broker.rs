@@ -1,7 +1,7 @@
 //! A broker in memory that does what RabbitMQ does, as far as a worker can see it: several consumers share a queue, what
 //! a consumer leaves unacked comes back in its place, what waits comes when it is due. It passes the suite of the brokers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +33,8 @@ struct State {
     queues: BTreeMap<String, Queue>,
     tags: u64,
     consumers: u64,
+    /// True: of several consumers of a queue the oldest alone receives.
+    single: bool,
 }
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ struct Queue {
     binding: Option<Binding>,
     /// In the order in which they are handed out.
     messages: BTreeMap<(Timestamp, u64), Entry>,
+    consumers: BTreeSet<u64>,
 }
 
 struct Entry {
@@ -55,6 +58,12 @@ impl MemoryBroker {
     pub fn new(clock: Clock, weather: Arc<dyn Weather>) -> Self {
         let shared = Shared { state: Mutex::default(), changed: Notify::new() };
         Self { shared: Arc::new(shared), weather, clock }
+    }
+
+    /// From now on, of several consumers of a queue the oldest alone receives.
+    #[allow(dead_code, reason = "only histories have several processes")]
+    pub fn make_single(&self) {
+        self.shared.state().single = true;
     }
 
     /// The same broker as another process sees it.
@@ -136,14 +145,15 @@ impl Broker for MemoryBroker {
     }
 
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
-        let id = self
-            .change("consuming", |state, _| {
-                state.queue(queue)?;
-                state.consumers += 1;
-                Ok(state.consumers)
-            })
-            .await?;
-        Ok(Box::new(MemoryConsumer { broker: self.clone(), queue: queue.to_owned(), id, prefetch }))
+        self.change("consuming", |state, _| {
+            state.consumers += 1;
+            let id = state.consumers;
+            state.queue(queue)?.consumers.insert(id);
+            // Whoever ends from here on gives it up by dropping this.
+            let consumer = MemoryConsumer { broker: self.clone(), queue: queue.to_owned(), id, prefetch };
+            Ok(Box::new(consumer) as Box<dyn Consumer>)
+        })
+        .await
     }
 
     async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> Result<()> {
@@ -213,7 +223,11 @@ impl MemoryConsumer {
     fn take(&self) -> Found {
         let now = self.broker.clock.now();
         let mut state = self.broker.shared.state();
+        let single = state.single;
         let Some(queue) = state.queues.get_mut(&self.queue) else { return Found::Removed };
+        if single && queue.consumers.first() != Some(&self.id) {
+            return Found::Nothing(None);
+        }
         if queue.messages.values().filter(|m| m.held == Some(self.id)).count() >= self.prefetch {
             return Found::Nothing(None);
         }
@@ -259,6 +273,7 @@ impl Consumer for MemoryConsumer {
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         if let Some(queue) = self.broker.shared.state().queues.get_mut(&self.queue) {
+            queue.consumers.remove(&self.id);
             queue.messages.values_mut().filter(|m| m.held == Some(self.id)).for_each(|m| m.held = None);
         }
         self.broker.shared.changed.notify_waiters();

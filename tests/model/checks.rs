@@ -26,11 +26,13 @@ pub async fn all(ground: &Ground, events: &[Published]) {
             effects(world, &books, &endings, route, *nature, events);
             if route == 0 {
                 newest(world, &books, &endings, *nature, events);
-            } else {
+            } else if world.knobs.single {
                 order(world, &books, &endings, route, events);
             }
         }
-        thread(world, &books, &endings, events);
+        if world.knobs.single {
+            thread(world, &books, &endings, events);
+        }
         impossible(world, &books, &endings, events);
         (books.calls.clone(), books.limited.clone())
     };
@@ -127,8 +129,11 @@ fn newest(world: &World, books: &Books, endings: &Endings, nature: Nature, event
         if ending(endings, 0, id) == "stale" || ending(endings, 0, id) == "superseded" {
             world.wrong(format!("state/{id} is the newest of {subject} and was {}", ending(endings, 0, id)));
         }
-        let there: Vec<_> =
-            books.records.values().filter(|r| r.route == ROUTES[0] && r.subject == subject && r.there).collect();
+        // What was made by one that was given up is known to nobody.
+        let given_up = |act: &Act| is_dead(ending(endings, 0, &act.delivery.event));
+        let unknown = |id: &str| books.acts.iter().filter(of).find(|a| a.record == id).is_some_and(given_up);
+        let records = books.records.iter().filter(|(_, r)| r.route == ROUTES[0] && r.subject == subject && r.there);
+        let there: Vec<_> = records.filter(|(id, _)| !unknown(id)).map(|(_, record)| record).collect();
         if undone || nature == Nature::Twice {
             continue;
         }
@@ -178,7 +183,8 @@ fn thread(world: &World, books: &Books, endings: &Endings, events: &[Published])
         for published in events {
             let event = &published.event;
             let acted = acts_of(books, 2, &event.id).next().is_some();
-            made |= acted && event.kind == "thing.created";
+            // What was given up may have taken effect all the same; nobody knows, and people are told.
+            made |= acted && event.kind == "thing.created" && !is_dead(ending(endings, 2, &event.id));
             if made && !acted && ending(endings, 2, &event.id) == "nothing-to-do" {
                 world.wrong(format!("news/{} had nothing to do, though its thing was made", event.id));
             }

@@ -67,6 +67,8 @@ pub struct Knobs {
     /// How many deliveries a call takes.
     pub batch: u32,
     pub replicas: u32,
+    /// True: one process at a time receives of a route; else several do, and what they receive at once has no order.
+    pub single: bool,
     /// True: the embedded queue; false: one that replicas share.
     pub embedded: bool,
     pub short_patience: bool,
@@ -100,6 +102,7 @@ impl Knobs {
             rate: one_of(&[0, 0, 10, 50]),
             batch: 1,
             replicas,
+            single: replicas == 1,
             embedded: false,
             short_patience: false,
             one_account: false,
@@ -109,11 +112,16 @@ impl Knobs {
         knobs.troubles = dice.random_range(1..(1 << crate::vendor::TROUBLES.len()));
         knobs.batch = if dice.random_bool(0.25) { 3 } else { 1 };
         knobs.embedded = replicas == 1 && dice.random_bool(0.3);
+        knobs.single |= dice.random_bool(0.5);
         knobs.short_patience = dice.random_bool(0.3);
         knobs.one_account = dice.random_bool(0.5);
         knobs.natures = std::array::from_fn(|_| *natures.choose(&mut dice).expect("not empty"));
         let versions = [Versions::None, Versions::Integers, Versions::Integers, Versions::Instants];
         knobs.versions = *versions.choose(&mut dice).expect("not empty");
+        if !knobs.single && knobs.versions != Versions::Integers {
+            // Who has the repetition first cannot know that another has what it repeats, and takes it for the newer one.
+            knobs.duplicates = 0;
+        }
         knobs
     }
 

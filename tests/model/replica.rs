@@ -147,6 +147,9 @@ impl Ground {
         let beside = Arc::new(db.beside(Arc::new(Calm)).expect("it is simulated"));
         let store = Arc::new(SqliteStore::new(beside, world.clock.clone()));
         let ground = Self { world: Arc::clone(world), config: Arc::clone(config), db, rabbit, store };
+        if world.knobs.single {
+            ground.rabbit.make_single();
+        }
         ground.rabbit.declare(ground.bindings()).await.expect("declared");
         ground
     }
@@ -201,6 +204,7 @@ impl Life {
             dry_run: false,
         });
         let operator = Arc::new(Operator {
+            client: CLIENT.clone(),
             config,
             store,
             broker,

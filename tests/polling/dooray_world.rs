@@ -4,7 +4,7 @@ use dari::clock::Clock;
 use dari::connectors::client::Client;
 use dari::connectors::dooray::MANIFEST;
 use dari::connectors::sandbox::{self, Served};
-use dari::connectors::{Memory, Page, Poller, SourceRole};
+use dari::connectors::{Manifest, Memory, Page, Poller, SourceRole};
 use dari::event::NewEvent;
 use dari::poll::StoredMemory;
 use dari::store::Store;
@@ -28,8 +28,13 @@ pub struct Dooray {
 impl Dooray {
     /// A Saturday, nine o'clock in Seoul.
     pub async fn new() -> Self {
+        Self::of(&MANIFEST).await
+    }
+
+    /// The same with another vendor.
+    pub async fn of(manifest: &Manifest) -> Self {
         let clock = Clock::manual("2026-11-21T00:00:00Z".parse().unwrap());
-        let router = (MANIFEST.sandbox.unwrap().router)(clock.clone());
+        let router = (manifest.sandbox.unwrap().router)(clock.clone());
         let served = sandbox::serve(router, clock.clone(), sandbox::LOOPBACK).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let db = sqlite::open(&dir.path().join("dari.db")).unwrap();

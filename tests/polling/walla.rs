@@ -317,6 +317,15 @@ async fn refusals_are_told_apart() {
             "",
             PollError::Stop { why: r#"walla knows no project "pj-7" in a workspace "ws-1" (404)"#.to_owned() },
         ),
+        (
+            403,
+            vec![],
+            r#"{"message":"Forbidden"}"#,
+            PollError::Suspend {
+                why: "walla refused the account's keys (403 Forbidden): Forbidden; they are under 팀 설정 > API in Walla"
+                    .to_owned(),
+            },
+        ),
         (302, vec![("location", "/login")], "", PollError::Stop { why: "walla answered 302 Found".to_owned() }),
         (
             200,
@@ -349,10 +358,45 @@ async fn garbage_stops_the_source_at_the_fifth_time() {
 #[tokio::test]
 async fn wrong_keys_and_unknown_forms_are_told_by_the_sandbox_as_by_walla() {
     let world = World::new().await;
-    let mut driver = Driver::new(&world, Api::Response, &[("project", "pj-8")]);
-    assert!(matches!(driver.pass().await, Err(PollError::Stop { why }) if why.contains("pj-8")));
-    let mut driver = Driver::new(&world, Api::Open, &[("form", "form-8")]);
-    assert!(matches!(driver.pass().await, Err(PollError::Stop { why }) if why.contains("form-8")));
+    let told = async |api: Api, settings: &[(&str, &str)]| match Driver::new(&world, api, settings).pass().await {
+        Err(PollError::Stop { why }) => why,
+        other => panic!("no stop: {other:?}"),
+    };
+    insta::assert_snapshot!(told(Api::Response, &[("project", "pj-8")]).await, @r#"walla knows no project "pj-8" in a workspace "ws-1" (404): Not Found; that workspace has the projects pj-7 (신청)"#);
+    insta::assert_snapshot!(told(Api::Response, &[("workspace", "ws-8")]).await, @r#"walla knows no project "pj-7" in a workspace "ws-8" (404): Not Found; the keys see the workspaces ws-1 (마케팅팀 워크스페이스)"#);
+    insta::assert_snapshot!(told(Api::Open, &[("form", "form-8")]).await, @r#"walla knows no form "form-8" (404): Not Found; the key sees the forms form-7 (신청), in the workspaces ws-1 (마케팅팀 워크스페이스)"#);
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_not_named_is_asked_for_once() {
+    let world = World::new().await;
+    let mut driver = Driver { poller: world.by_project("pj-7"), cursor: None, notes: Vec::new() };
+    for _ in 0..2 {
+        driver.pass().await.unwrap();
+        world.advance(60);
+    }
+    let asked = world.front.asked.lock().unwrap().clone();
+    assert_eq!(asked[0], "/workspace/query/projectKey?projectKey=pj-7");
+    assert!(asked[1..].iter().all(|path| path.starts_with("/workspace/ws-1/project/pj-7/")), "{asked:?}");
+    let mut unknown = Driver { poller: world.by_project("pj-8"), cursor: None, notes: Vec::new() };
+    let Err(PollError::Stop { why }) = unknown.pass().await else { panic!("no stop") };
+    insta::assert_snapshot!(why, @r#"walla knows no project "pj-8" (404): Not Found; the keys see the workspaces ws-1 (마케팅팀 워크스페이스)"#);
+}
+
+#[tokio::test]
+async fn the_readings_of_the_page_come_to_the_same() {
+    for switches in [json!({"shape": "columns"}), json!({"shape": "list"}), json!({"dates_only": true})] {
+        let world = World::new().await;
+        world.set(&switches).await;
+        world.submit(json!({"id": "r1", "answers": {"이름": "김하나", "관심 분야": "개발", "유입경로": "blog"}})).await;
+        world.advance(60);
+        let mut driver = Driver::new(&world, Api::Response, &[("start", "all")]);
+        let events = driver.pass().await.unwrap();
+        assert_eq!(events.len(), 1, "{switches}");
+        assert_eq!(data(&events[0])["answers"], json!({"이름": "김하나", "관심 분야": ["개발"], "유입경로": "blog"}));
+        world.advance(60);
+        assert_eq!(driver.brief().await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
@@ -386,7 +430,7 @@ async fn settings_that_do_not_fit_the_accounts_api_are_faults() {
         Ok(_) => panic!("no fault"),
         Err(faults) => faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "),
     };
-    insta::assert_snapshot!(faults(Api::Response, &[("form", "f")]), @"the account has a client_id and an api_key: expected `workspace` and `project`, and no `form`");
+    insta::assert_snapshot!(faults(Api::Response, &[("form", "f")]), @"the account has a client_id and an api_key: expected `project`, perhaps with `workspace`, and no `form`");
     insta::assert_snapshot!(faults(Api::Open, &[("project", "p")]), @"the account has an open_api_key: expected `form`, and neither `workspace` nor `project`");
     insta::assert_snapshot!(faults(Api::Open, &[("start", "tomorrow")]), @"expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)");
 }

@@ -85,6 +85,19 @@ impl World {
         post(&self.sandbox, "/_sandbox/responses", &submission).await["id"].as_str().unwrap().to_owned()
     }
 
+    /// Sets the sandbox's switches.
+    pub async fn set(&self, switches: &Value) {
+        let request = http::Request::put("/_sandbox/state").header("content-type", "application/json");
+        let request = request.body(Body::from(switches.to_string())).unwrap();
+        assert_eq!(self.sandbox.clone().oneshot(request).await.unwrap().status(), StatusCode::NO_CONTENT);
+    }
+
+    /// A poller of the response API that is not told the workspace.
+    pub fn by_project(&self, project: &str) -> Box<dyn Poller> {
+        let keys = mapping(&[("client_id", sandbox::CLIENT_ID), ("api_key", sandbox::API_KEY)]);
+        self.built(&keys, &mapping(&[("project", project)])).unwrap()
+    }
+
     /// Adds or rewords a question.
     pub async fn ask(&self, question: Value) {
         post(&self.sandbox, "/_sandbox/questions", &question).await;
@@ -110,11 +123,14 @@ impl World {
         };
         let account = mapping(keys);
         // What a test sets comes before what is usual.
-        let source = mapping(&[settings, form].concat());
+        self.built(&account, &mapping(&[settings, form].concat()))
+    }
+
+    fn built(&self, account: &Node, source: &Node) -> Result<Box<dyn Poller>, Vec<Fault>> {
         let build = Build {
             name: "signup",
-            settings: Settings::new(&source, source::KIND.fields),
-            account: Some(Account { name: "walla", settings: Settings::new(&account, ACCOUNT), url: &self.url }),
+            settings: Settings::new(source, source::KIND.fields),
+            account: Some(Account { name: "walla", settings: Settings::new(account, ACCOUNT), url: &self.url }),
             zone: TimeZone::get("Asia/Seoul").unwrap(),
             client: Client::new().unwrap(),
             clock: self.clock.clone(),

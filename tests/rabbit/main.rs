@@ -15,6 +15,7 @@ mod cluster;
 mod conform;
 mod deploy;
 mod faults;
+mod fetch;
 mod keeping;
 mod load;
 mod moving;

@@ -25,7 +25,7 @@ use crate::receiver::{Answer, Receiver};
 /// How long a part of a test may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Numbers of events: the first waits for its third attempt, the second for an hour.
-const ALL: i64 = 4_002;
+const ALL: i64 = 1_402;
 const SUBJECTS: i64 = 7;
 
 fn config(broker: Option<(&str, &str)>, sink: &str) -> String {
@@ -164,7 +164,6 @@ async fn fill(dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "it does not come to its end since deliveries are leased, and it is not known yet why"]
 async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_and_in_order() {
     let server = node::server().await;
     let receiver = Receiver::start(|got, before| match (got.n(), before) {
@@ -188,7 +187,7 @@ async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_an
     let mut child = dari(dir.path(), &["move", "old.yaml", "new.yaml"]).spawn().unwrap();
     let queue = format!("{prefix}.route.news.v1");
     let deadline = Instant::now() + PATIENCE;
-    while depth(&server.url, &queue).await < 700 {
+    while depth(&server.url, &queue).await < 300 {
         assert!(Instant::now() < deadline, "nothing is moved");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -221,6 +220,14 @@ async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_an
         came.sort_unstable();
         if came == expected {
             break;
+        }
+        {
+            let mut by = [0; 7];
+            for n in &came {
+                by[(*n % 7) as usize] += 1;
+            }
+            eprintln!("T {:?} {} {by:?}", deadline - Instant::now(), came.len());
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         assert!(Instant::now() < deadline, "{} of {} came", came.len(), expected.len());
         tokio::time::sleep(Duration::from_millis(100)).await;

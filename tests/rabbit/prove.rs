@@ -104,7 +104,6 @@ fn log(dir: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "it fails since states are brought together, and it is not known yet why"]
 async fn p1_p2_p3_p6_nothing_is_lost_or_done_twice_by_kills_and_lost_answers() {
     let seed = std::env::var("DARI_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
     println!("DARI_SEED={seed}");
@@ -147,24 +146,33 @@ async fn p1_p2_p3_p6_nothing_is_lost_or_done_twice_by_kills_and_lost_answers() {
         }
     }
     crm.faults.clear();
+    let expected: BTreeMap<String, Vec<i64>> = (0..SUBJECTS.min(sent))
+        .map(|s| (format!("s{s}"), vec![(0..sent).rev().find(|n| n % SUBJECTS == s).expect("one at the least")]))
+        .collect();
+    let all: BTreeSet<i64> = (0..sent).collect();
+    let came = || erp.calls().iter().map(|got| got.n()).collect::<BTreeSet<_>>();
     let end = Instant::now() + QUIET;
-    while decide(&socket, &crm).await != Some(false) || queued(&socket).await != Some(0) {
-        assert!(Instant::now() < end, "{:?} wait: {}", queued(&socket).await, log(dir.path()));
+    // What waits in the broker for its time is in no queue: the end is what is there in the end.
+    while came() != all
+        || records(&crm).await != expected
+        || decide(&socket, &crm).await != Some(false)
+        || queued(&socket).await != Some(0)
+    {
+        if Instant::now() > end {
+            let missing: Vec<_> = all.difference(&came()).copied().collect();
+            let (queued, records) = (queued(&socket).await, records(&crm).await);
+            panic!("{kills} kills, {queued:?} wait, {missing:?} never came, {records:?}: {}", log(dir.path()));
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let expected: BTreeMap<String, Vec<i64>> = (0..SUBJECTS.min(sent))
-        .map(|s| (format!("s{s}"), vec![(0..sent).rev().find(|n| n % SUBJECTS == s).expect("one at the least")]))
-        .collect();
     assert_eq!(records(&crm).await, expected, "one record a subject, as of its newest event; {kills} kills");
-    let (mut came, mut ids) = (BTreeSet::new(), BTreeMap::<i64, BTreeSet<String>>::new());
+    let mut ids = BTreeMap::<i64, BTreeSet<String>>::new();
     for got in erp.calls() {
-        came.insert(got.n());
         ids.entry(got.n()).or_default().insert(got.id);
     }
-    assert_eq!(came, (0..sent).collect(), "none is lost");
     assert!(ids.values().all(|ids| ids.len() == 1), "what comes again is known by its webhook-id");
     println!("{sent} events, {kills} kills, {} calls of the groupware", crm.calls.count());
 }

@@ -13,7 +13,7 @@ use dari::clock::Clock;
 use dari::event::{Event, Received};
 use dari::outcome::Verb;
 use dari::store::{
-    Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
+    Basis, Begun, Charge, DeadClass, DeadLetter, DeliveryKey, Intent, LedgerEntry, Link, LinkKey, LinkState, Progress,
     Question, Settlement, Standing, Store,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -77,12 +77,13 @@ impl Rig {
         self.store.standing(question).await.expect("the store works")
     }
 
-    fn intent(&self, case: &Case) -> Intent {
+    async fn intent(&self, case: &Case) -> Intent {
         Intent {
             first_retry: None,
             delivery: case.key(),
             body_key: case.body.clone(),
             link: case.link_key(),
+            seen: self.standing(case).await.link,
             received: case.event.received,
             version: case.event.version,
             attempt: 1,
@@ -106,7 +107,7 @@ impl Rig {
             new_link: None,
             refund: None,
             dead: None,
-            begun: false,
+            basis: Basis::Delivery,
         }
     }
 
@@ -115,7 +116,7 @@ impl Rig {
     }
 
     async fn begin(&self, case: &Case) {
-        let begun = self.store.begin(self.intent(case)).await.expect("begun");
+        let begun = self.store.begin(self.intent(case).await).await.expect("begun");
         assert_eq!(begun, Begun::Go);
     }
 

@@ -189,6 +189,10 @@ impl Operator {
             page.next = Position::Journal { after: Some(last.seq), before };
         }
         for listed in listed {
+            if listed.event.unfetched {
+                // Its routes get it for the first time once its subject has been read anew.
+                continue;
+            }
             if listed.body {
                 self.take_event(&listed.event, request, &mut page);
             } else {

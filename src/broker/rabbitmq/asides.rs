@@ -102,7 +102,7 @@ async fn reroute(shared: &Shared, delivery: Delivery) -> Result<()> {
             return Ok(());
         }
         // The journal takes every event, so its queue was gone.
-        let key = topology::key(&event.source, &event.kind);
+        let key = topology::key_of(&event);
         return shared.publisher.publish(vec![parcel(&shared.names().events(), &key, &event, stamp)?]).await;
     }
     let word = delivery.routing_key.as_str().rsplit('.').next().unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! Names bear a version: an argument of a queue that exists cannot be changed, so other arguments come with other names.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::short;
 use crate::broker::lost::Span;
-use crate::broker::{Binding, BrokerError, JOURNAL};
+use crate::broker::{Binding, BrokerError, JOURNAL, inbox_of, origin};
+use crate::event::Event;
 
 /// Levels of the waiting ladder, of 2^0 to 2^16 seconds: 36 hours in all.
 const LEVELS: u32 = 17;
@@ -75,12 +77,13 @@ impl Names {
         format!("{}.unreadable.v1", self.0)
     }
 
-    /// The route of a queue.
+    /// The route of a queue, or its name where it is no route's.
     pub fn route_of<'a>(&self, queue: &'a str) -> Option<&'a str> {
         if queue == self.queue(JOURNAL) {
             return Some(JOURNAL);
         }
-        queue.strip_prefix(&self.0)?.strip_prefix(".route.")?.strip_suffix(".v1")
+        let name = queue.strip_prefix(&self.0)?.strip_suffix(".v1")?;
+        name.strip_prefix(".route.").or_else(|| name.strip_prefix('.').filter(|name| inbox_of(name).is_some()))
     }
 
     /// The exchange of what is to go into a route's queue now.
@@ -88,9 +91,13 @@ impl Names {
         format!("{}.due.v1", self.0)
     }
 
-    /// The queue of a route, or of the journal.
+    /// The queue of a route, of the journal, or a source's inbox.
     pub fn queue(&self, name: &str) -> String {
-        if name == JOURNAL { format!("{}.journal.v1", self.0) } else { format!("{}.route.{name}.v1", self.0) }
+        match name {
+            JOURNAL => format!("{}.journal.v1", self.0),
+            inbox if inbox_of(inbox).is_some() => format!("{}.{inbox}.v1", self.0),
+            route => format!("{}.route.{route}.v1", self.0),
+        }
     }
 
     fn wait(&self, level: u32) -> String {
@@ -104,15 +111,24 @@ impl Names {
     /// Where to publish what is to be in a queue after so many seconds: exchange and key.
     pub fn after(&self, name: &str, seconds: u64) -> (String, String) {
         let seconds = seconds.min(LONGEST);
-        let Some(highest) = seconds.checked_ilog2() else { return (self.due(), due_word(name).to_owned()) };
+        let Some(highest) = seconds.checked_ilog2() else { return (self.due(), due_word(name).into_owned()) };
         let bits = (0..LEVELS).rev().map(|level| if seconds >> level & 1 == 1 { "1." } else { "0." });
-        (self.wait(highest), bits.collect::<String>() + due_word(name))
+        (self.wait(highest), bits.collect::<String>() + &due_word(name))
     }
 }
 
 /// A queue's name as a word of a key. No route's name has an underscore.
-pub fn due_word(name: &str) -> &str {
-    if name == JOURNAL { "_journal" } else { name }
+pub fn due_word(name: &str) -> Cow<'_, str> {
+    match inbox_of(name) {
+        Some(source) => Cow::Owned(format!("_inbox_{source}")),
+        None if name == JOURNAL => Cow::Borrowed("_journal"),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// The key that an event is published with.
+pub fn key_of(event: &Event) -> String {
+    key(&origin(event), &event.kind)
 }
 
 /// The key of an event.
@@ -375,6 +391,19 @@ mod tests {
         assert_eq!(binding(Some(&["a"]), Some(&["x.y", "*"])), ["a.*.#", "a.x.y"]);
         assert_eq!(binding(Some(&["a"]), Some(&["order.*"])), ["a.order.*.#"]);
         assert_eq!(binding(Some(&["a"]), Some(&["*.deleted", "ord*.x"])), ["a.*.#.deleted", "a.*.#.x"]);
+    }
+
+    #[test]
+    fn an_inbox_is_told_from_a_route_of_its_sources_name() {
+        let names = Names("p".into());
+        assert_eq!(names.queue("inbox.tasks"), "p.inbox.tasks.v1");
+        assert_eq!(names.route_of("p.inbox.tasks.v1"), Some("inbox.tasks"));
+        assert_eq!(names.route_of("p.route.tasks.v1"), Some("tasks"));
+        assert_eq!(names.route_of("p.unrouted.v1"), None);
+        assert_eq!(names.after("inbox.tasks", 0).1, "_inbox_tasks");
+        let inbox = Binding::inbox("tasks");
+        assert_eq!(keys(&inbox).into_iter().collect::<Vec<_>>(), ["_unfetched_tasks.#"]);
+        assert!(!inbox.takes("tasks", "task.created") && inbox.takes("_unfetched_tasks", "task.created"));
     }
 
     #[test]

@@ -45,6 +45,12 @@ impl Stage {
                 return Err(none("source", &source.name, source.manifest));
             }
         }
+        for lookup in config.routes.iter_mut().flat_map(|route| &mut route.lookups) {
+            let account = config.accounts.get(&lookup.account);
+            if let Some((account, served)) = account.zip(stage.accounts.get(&lookup.account)) {
+                replace(&mut lookup.node, account.manifest, &served.url);
+            }
+        }
         for sink in &mut config.sinks {
             stage.sink(sink, clock).await?;
         }

@@ -49,6 +49,7 @@ impl Sink for Crm {
             idempotent: false,
             remote_id: None,
             timeout: Duration::from_secs(1),
+            longest: 0,
             addresses: Addresses::Public,
             tokens: None,
             part: Value::Null,

@@ -61,7 +61,7 @@ const FIELDS: &[Field] = &[
     Field {
         name: "fetch",
         kind: Kind::Boolean,
-        need: Need::NotYet("reading the task again before it is passed on comes later"),
+        need: Need::Default("false"),
         doc: "Reads the task again with the account first: what a request says is then only a hint that something happened.",
     },
 ];
@@ -146,6 +146,10 @@ impl Hook for Dooray {
         event.version = event.time.map(Version::Instant);
         event.id = Some(self.id(word, &event));
         Ok(Reading::Events(vec![event]))
+    }
+
+    fn path_secret(&self) -> Option<&SecretString> {
+        self.secrets.first()
     }
 
     fn fetch(&self) -> Option<Arc<dyn Fetch>> {

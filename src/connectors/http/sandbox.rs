@@ -1,6 +1,6 @@
-//! A receiver that takes everything, remembers by `webhook-id` what came, and counts repetitions.
+//! An API of orders to poll ([`api`]), and a receiver that takes everything, remembers by `webhook-id` what came, and counts repetitions.
 //!
-//! It answers any path with `{"result":"OK","no":"<number>"}`, where the number belongs to the `webhook-id`: a
+//! The receiver answers any other path with `{"result":"OK","no":"<number>"}`, where the number belongs to the `webhook-id`: a
 //! repetition gets the number of the first. `GET /received/<webhook-id>` answers with `{"no"}` of what came under that id,
 //! else 404; `GET /received?<name>=<value>` with `{"items": [{"no"}]}` of what has that value in its body. Its state: `{ "received": { "<webhook-id>": { "no", "times", "method",
 //! "path", "body" } }, "repeats" }`.
@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
 
+pub mod api;
+
 #[derive(Default)]
 struct Received {
     by_id: Map<String, Value>,
@@ -27,7 +29,11 @@ struct Received {
 type Shared = Arc<Mutex<Received>>;
 
 /// A fresh receiver.
-pub fn router(_: Clock) -> Router {
+pub fn router(clock: Clock) -> Router {
+    api::router(clock).merge(receiver())
+}
+
+fn receiver() -> Router {
     Router::new()
         .route("/_sandbox/state", get(state))
         .route("/received", get(search))

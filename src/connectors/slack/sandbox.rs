@@ -5,6 +5,7 @@
 //! bot is a member of [`CHANNEL`]; [`ARCHIVED`] is archived, in [`CLOSED`] it is no member, others do not exist. A channel
 //! takes a burst of [`BURST`] messages and then one a second.
 //!
+//! `POST /_sandbox/messages` with `{ "text" }` puts somebody else's message into [`CHANNEL`]; its answer is `{ "ts" }`.
 //! State: `{ "messages": [ { "channel", "ts", "thread_ts", "text", "message" } ], "refused": <count> }`.
 
 use std::collections::BTreeMap;
@@ -61,6 +62,7 @@ pub fn router(clock: Clock) -> Router {
     Router::new()
         .route("/api/{method}", post(web_api).get(web_api))
         .route("/services/{team}/{service}/{token}", post(webhook))
+        .route("/_sandbox/messages", post(by_another))
         .route("/_sandbox/state", get(state))
         .with_state(Arc::new(Mutex::new(workspace)))
 }
@@ -68,6 +70,16 @@ pub fn router(clock: Clock) -> Router {
 async fn state(State(shared): State<Shared>) -> Json<Value> {
     let workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
     Json(json!({ "messages": workspace.messages, "refused": workspace.refused }))
+}
+
+/// What somebody else wrote: the bot may answer it, and neither change nor delete it.
+async fn by_another(State(shared): State<Shared>, Json(message): Json<Map<String, Value>>) -> Json<Value> {
+    let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let ts = workspace.keep(CHANNEL, &message);
+    if let Some(kept) = workspace.messages.last_mut() {
+        kept["user"] = Value::String("U0SANDBOX".to_owned());
+    }
+    Json(json!({ "ts": ts }))
 }
 
 enum Refused {
@@ -119,8 +131,11 @@ async fn webhook(
     let Ok(Value::Object(message)) = serde_json::from_slice(&body) else {
         return (StatusCode::BAD_REQUEST, "invalid_payload");
     };
-    if !says_something(&message) {
-        return (StatusCode::BAD_REQUEST, "no_text");
+    match check_content(&message) {
+        Ok(()) => {}
+        Err(Refused::Error("no_text", _)) => return (StatusCode::BAD_REQUEST, "no_text"),
+        Err(Refused::Error("too_many_attachments", _)) => return (StatusCode::BAD_REQUEST, "too_many_attachments"),
+        Err(_) => return (StatusCode::BAD_REQUEST, "invalid_blocks"),
     }
     let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
     if !workspace.admits(CHANNEL) {
@@ -206,10 +221,7 @@ impl Workspace {
     }
 
     fn post(&mut self, channel: &str, mut message: Map<String, Value>) -> Result<Value, Refused> {
-        check_blocks(&message)?;
-        if !says_something(&message) {
-            return Err(error("no_text"));
-        }
+        check_content(&message)?;
         if let Some(parent) = message.get("thread_ts").and_then(Value::as_str) {
             let known = self.find(channel, parent).ok_or_else(|| error("thread_not_found"))?;
             // A thread hangs on the message that began it, not on an answer.
@@ -235,15 +247,15 @@ impl Workspace {
     }
 
     fn update(&mut self, channel: &str, message: &Map<String, Value>) -> Result<Value, Refused> {
-        check_blocks(message)?;
-        if !says_something(message) {
-            return Err(error("no_text"));
-        }
+        check_content(message)?;
         if message.get("text").and_then(Value::as_str).is_some_and(|text| text.chars().count() > 4_000) {
             return Err(error("msg_too_long"));
         }
         let ts = message.get("ts").and_then(Value::as_str).unwrap_or_default();
         let at = self.find(channel, ts).ok_or_else(|| error("message_not_found"))?;
+        if !self.messages[at]["user"].is_null() {
+            return Err(error("cant_update_message"));
+        }
         self.messages[at]["text"] = message.get("text").cloned().unwrap_or_default();
         self.messages[at]["message"] = Value::Object(message.clone());
         Ok(json!({ "ok": true, "channel": channel, "ts": ts, "text": self.messages[at]["text"] }))
@@ -252,6 +264,9 @@ impl Workspace {
     fn delete(&mut self, channel: &str, message: &Map<String, Value>) -> Result<Value, Refused> {
         let ts = message.get("ts").and_then(Value::as_str).unwrap_or_default();
         let at = self.find(channel, ts).ok_or_else(|| error("message_not_found"))?;
+        if !self.messages[at]["user"].is_null() {
+            return Err(error("cant_delete_message"));
+        }
         self.messages.remove(at);
         Ok(json!({ "ok": true, "channel": channel, "ts": ts }))
     }
@@ -310,6 +325,19 @@ fn says_something(message: &Map<String, Value>) -> bool {
     text("text") || text("markdown_text") || list("blocks") || list("attachments")
 }
 
+/// What Slack says of a message wherever it is to go.
+fn check_content(message: &Map<String, Value>) -> Result<(), Refused> {
+    let length = |name: &str| message.get(name).and_then(Value::as_str).map_or(0, |text| text.chars().count());
+    if length("markdown_text") > 12_000 {
+        return Err(error("msg_too_long"));
+    }
+    if message.get("attachments").and_then(Value::as_array).is_some_and(|items| items.len() > 100) {
+        return Err(error("too_many_attachments"));
+    }
+    check_blocks(message)?;
+    if says_something(message) { Ok(()) } else { Err(error("no_text")) }
+}
+
 fn check_blocks(message: &Map<String, Value>) -> Result<(), Refused> {
     let Some(blocks) = message.get("blocks") else { return Ok(()) };
     let Some(blocks) = blocks.as_array() else { return Err(error("invalid_blocks_format")) };
@@ -328,6 +356,16 @@ fn check_blocks(message: &Map<String, Value>) -> Result<(), Refused> {
             let less = most + 1;
             return refuse(format!(
                 "[ERROR] must be less than {less} characters [json-pointer:/blocks/{at}/text/text]"
+            ));
+        }
+        let fields = block["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if fields.len() > 10 {
+            return refuse(format!("[ERROR] no more than 10 items allowed [json-pointer:/blocks/{at}/fields]"));
+        }
+        let long = |field: &Value| field["text"].as_str().is_some_and(|text| text.chars().count() > 2_000);
+        if let Some(field) = fields.iter().position(long) {
+            return refuse(format!(
+                "[ERROR] must be less than 2001 characters [json-pointer:/blocks/{at}/fields/{field}/text]"
             ));
         }
     }

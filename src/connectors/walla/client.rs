@@ -1,23 +1,25 @@
-//! Asks Walla's two APIs. Reads only: every call can be repeated.
+//! Asks Walla's two APIs for the responses of one form. Reads only: every call can be repeated.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::StatusCode;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde_json::{Value, json};
-use url::Url;
+use tokio::sync::OnceCell;
 
 use super::cursor::Window;
+use super::door::{Door, Target, said};
 use super::questions::Questions;
 use super::response;
 use crate::clock::Clock;
-use crate::connectors::call::secret_header;
-use crate::connectors::client::{Addresses, Client, MAX_ANSWER};
+use crate::connectors::client::{Client, MAX_ANSWER};
 use crate::connectors::{Answer, Call, PollError};
+
+mod places;
 
 /// The wait after a 429 that names none. The Open API counts 6,000 requests over a rolling hour.
 const COOL_DOWN: Duration = Duration::from_mins(1);
@@ -27,41 +29,10 @@ const PAGE: u64 = 100;
 const MOST: u64 = 1_000;
 /// How often a window is read again because it changed while its pages were read.
 const PASSES: usize = 4;
+/// How long the file of all responses may take.
+const EXPORT: Duration = Duration::from_hours(1);
 /// How many answers in a row may be no JSON.
 const GARBAGE: u32 = 5;
-
-/// Whose responses are read.
-#[derive(Clone, Debug)]
-pub(super) enum Target {
-    /// Of the response API.
-    Project { workspace: String, project: String },
-    /// Of the Open API v1.
-    Form { form: String },
-}
-
-/// The keys of an account.
-pub(super) enum Keys<'a> {
-    /// Of the response API.
-    Basic { client_id: &'a str, api_key: &'a str },
-    /// Of the Open API v1.
-    Open { api_key: &'a str },
-}
-
-impl Keys<'_> {
-    /// The header that shows them; `None` if they cannot be in one.
-    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        use base64::Engine as _;
-        let (name, value) = match self {
-            Self::Basic { client_id, api_key } => {
-                // Not `base64` of the shell, as in the page's sample: it breaks long lines.
-                let token = base64::engine::general_purpose::STANDARD.encode(format!("{client_id}:{api_key}"));
-                (header::AUTHORIZATION, format!("Basic {token}"))
-            }
-            Self::Open { api_key } => (HeaderName::from_static("x-walla-api-key"), (*api_key).to_owned()),
-        };
-        Some((name, secret_header(&value)?))
-    }
-}
 
 /// What an API said about a window.
 #[derive(Debug)]
@@ -76,10 +47,10 @@ pub(super) enum Found {
 pub(super) struct Api {
     client: Client,
     clock: Clock,
-    base: Url,
-    key: (HeaderName, HeaderValue),
+    door: Door,
     target: Target,
-    addresses: Addresses,
+    /// The project's workspace, once it was asked for.
+    workspace: OnceCell<String>,
     /// True once the response API has refused instants: it then gets dates.
     dates: AtomicBool,
     garbage: AtomicU32,
@@ -96,36 +67,61 @@ enum Got {
     Body(Body),
     /// 400, with the vendor's words.
     Refused(String),
+    /// 404, with the vendor's words.
+    Missing(String),
 }
 
 impl Api {
-    /// `None` if the keys cannot be in a header.
-    pub(super) fn new(
-        (client, clock): (Client, Clock),
-        base: Url,
-        keys: &Keys<'_>,
-        target: Target,
-        addresses: Addresses,
-    ) -> Option<Self> {
-        let key = keys.header()?;
+    pub(super) fn new((client, clock): (Client, Clock), door: Door, target: Target) -> Self {
         let (dates, garbage) = (AtomicBool::new(false), AtomicU32::new(0));
-        Some(Self { client, clock, base, key, target, addresses, dates, garbage })
+        Self { client, clock, door, target, workspace: OnceCell::new(), dates, garbage }
     }
 
     /// The questions of the form.
     pub(super) async fn questions(&self) -> Result<Questions, PollError> {
         let read = match &self.target {
             Target::Project { .. } => {
-                let columns = self.whole(self.get(&["columns"], &[])).await?;
+                let columns = self.whole(&["columns"]).await?;
                 Questions::read(&columns, None)
             }
             Target::Form { .. } => {
-                let fields = self.whole(self.get(&["fields"], &[])).await?;
-                let hidden = self.whole(self.get(&["hidden-fields"], &[])).await?;
+                let fields = self.whole(&["fields"]).await?;
+                let hidden = self.whole(&["hidden-fields"]).await?;
                 Questions::read(&fields, Some(&hidden))
             }
         };
         read.map_err(stop)
+    }
+
+    /// One response; `None` if Walla has none with this key.
+    pub(super) async fn one(&self, key: &str) -> Result<Option<Value>, PollError> {
+        let path: &[&str] = match self.target {
+            Target::Project { .. } => &["response", "get", "responseKey", key],
+            Target::Form { .. } => &["responses", key],
+        };
+        match self.send(self.get(path, &[]).await?).await? {
+            Got::Body(Body::Json(answer)) => response::one(answer).map_err(stop),
+            Got::Body(Body::Long) => Err(stop("one response is over 1 MiB long")),
+            Got::Missing(_) => Ok(None),
+            Got::Refused(why) => Err(stop(why)),
+        }
+    }
+
+    /// Writes all responses of a project into a file, as Parquet.
+    pub(super) async fn export(&self, into: &mut tokio::fs::File) -> Result<(), PollError> {
+        let call = self.get(&["response", "list"], &[]).await?.timeout(EXPORT);
+        let sent = self.client.download(&call, into, super::export::LONGEST).await;
+        let answer = sent.map_err(|error| retry(None, format!("walla: {error}")))?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(self.unknown(&said(&answer)).await),
+            _ => Err(self.failed(&answer)),
+        }
+    }
+
+    /// True if all responses can be had in one file.
+    pub(super) fn exports(&self) -> bool {
+        matches!(self.target, Target::Project { .. })
     }
 
     /// The responses of a window.
@@ -157,10 +153,10 @@ impl Api {
     /// `response/query/dateRange`. Its page says neither whether an instant is taken ("ISO 날짜 형식"), nor in which
     /// zone a date is, nor whether the ends are within: so a little more is asked for than is needed.
     async fn date_range(&self, window: Window) -> Result<Found, PollError> {
-        let path = ["response", "query", "dateRange"];
-        let ask = |dates: bool| {
+        let ask = async |dates: bool| {
             let [from, to] = if dates { whole_days(window) } else { instants(window) };
-            self.send(self.get(&path, &[("startDate", &from), ("endDate", &to)]))
+            let path = ["response", "query", "dateRange"];
+            self.send(self.get(&path, &[("startDate", &from), ("endDate", &to)]).await?).await
         };
         let dates = self.dates.load(Ordering::Relaxed);
         let mut got = ask(dates).await?;
@@ -168,10 +164,9 @@ impl Api {
             got = ask(true).await?;
             self.dates.store(matches!(got, Got::Body(_)), Ordering::Relaxed);
         }
-        match got {
-            Got::Body(Body::Json(answer)) => response::list(answer).map(Found::Items).map_err(stop),
-            Got::Body(Body::Long) => Ok(Found::TooMuch),
-            Got::Refused(why) => Err(stop(why)),
+        match self.body(got).await? {
+            Body::Json(answer) => response::list(answer).map(Found::Items).map_err(stop),
+            Body::Long => Ok(Found::TooMuch),
         }
     }
 
@@ -222,10 +217,10 @@ impl Api {
             "submittedFrom": window.from.to_string(),
             "submittedTo": window.to.to_string(),
         });
-        let answer = match self.send(self.post(&["responses", "search"], &body)).await? {
-            Got::Body(Body::Json(answer)) => answer,
-            Got::Body(Body::Long) => return Ok(None),
-            Got::Refused(why) => return Err(stop(why)),
+        let got = self.send(self.post(&["responses", "search"], &body).await?).await?;
+        let answer = match self.body(got).await? {
+            Body::Json(answer) => answer,
+            Body::Long => return Ok(None),
         };
         let total = answer.pointer("/data/pagination/totalCount").and_then(Value::as_u64);
         let total =
@@ -235,22 +230,33 @@ impl Api {
 
     // === Talking ===
 
-    async fn whole(&self, call: Call) -> Result<Value, PollError> {
-        match self.send(call).await? {
-            Got::Body(Body::Json(value)) => Ok(value),
-            Got::Body(Body::Long) => Err(stop("the form's questions take more than 1 MiB")),
+    async fn whole(&self, path: &[&str]) -> Result<Value, PollError> {
+        let got = self.send(self.get(path, &[]).await?).await?;
+        match self.body(got).await? {
+            Body::Json(value) => Ok(value),
+            Body::Long => Err(stop("the form's questions take more than 1 MiB")),
+        }
+    }
+
+    /// What was answered, where neither a 400 nor a 404 makes sense.
+    async fn body(&self, got: Got) -> Result<Body, PollError> {
+        match got {
+            Got::Body(body) => Ok(body),
             Got::Refused(why) => Err(stop(why)),
+            Got::Missing(said) => Err(self.unknown(&said).await),
         }
     }
 
     async fn send(&self, call: Call) -> Result<Got, PollError> {
         let answer = self.client.send(&call).await.map_err(|error| retry(None, format!("walla: {error}")))?;
-        self.check(&answer)?;
-        if answer.status == StatusCode::BAD_REQUEST {
-            return Ok(Got::Refused(format!("walla refused the request{}", said(&answer))));
-        }
-        if answer.body.len() >= MAX_ANSWER {
-            return Ok(Got::Body(Body::Long));
+        match answer.status {
+            StatusCode::OK if answer.body.len() >= MAX_ANSWER => return Ok(Got::Body(Body::Long)),
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST => {
+                return Ok(Got::Refused(format!("walla refused the request{}", said(&answer))));
+            }
+            StatusCode::NOT_FOUND => return Ok(Got::Missing(said(&answer))),
+            _ => return Err(self.failed(&answer)),
         }
         if let Ok(value) = serde_json::from_slice(&answer.body) {
             self.garbage.store(0, Ordering::Relaxed);
@@ -265,79 +271,36 @@ impl Api {
         Err(stop(format!("{why}, {times} times in a row: is the account's url right?")))
     }
 
-    fn check(&self, answer: &Answer) -> Result<(), PollError> {
-        let said = said(answer);
-        let status = answer.status;
-        Err(match status {
-            StatusCode::OK | StatusCode::BAD_REQUEST => return Ok(()),
+    /// What an answer means that is neither a yes, nor a 400, nor a 404.
+    fn failed(&self, answer: &Answer) -> PollError {
+        let (said, status) = (said(answer), answer.status);
+        match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PollError::Suspend {
                 why: format!(
                     "walla refused the account's keys ({status}){said}; they are under 팀 설정 > API in Walla"
                 ),
             },
-            StatusCode::NOT_FOUND => stop(format!("walla knows no {} (404){said}", self.target.name())),
-            StatusCode::TOO_MANY_REQUESTS => {
-                let after = answer.retry_after(self.clock.now()).unwrap_or(COOL_DOWN);
-                PollError::Retry {
-                    after: Some(after),
-                    account: true,
-                    why: format!("walla asks to slow down (429){said}"),
-                }
-            }
+            StatusCode::TOO_MANY_REQUESTS => PollError::Retry {
+                after: Some(answer.retry_after(self.clock.now()).unwrap_or(COOL_DOWN)),
+                account: true,
+                why: format!("walla asks to slow down (429){said}"),
+            },
             StatusCode::REQUEST_TIMEOUT => retry(None, format!("walla answered {status}{said}")),
             _ if status.is_server_error() => {
                 retry(answer.retry_after(self.clock.now()), format!("walla answered {status}{said}"))
             }
             _ => stop(format!("walla answered {status}{said}")),
-        })
-    }
-
-    fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Call {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
         }
-        self.call(Method::GET, url)
     }
 
-    fn post(&self, path: &[&str], body: &Value) -> Call {
-        self.call(Method::POST, self.url(path)).json(body)
+    async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Call, PollError> {
+        let place = self.place().await?;
+        Ok(self.door.get(place.iter().chain(path).copied(), query))
     }
 
-    fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        // A base that has no path segments was refused when the source was built.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty();
-            match &self.target {
-                Target::Project { workspace, project } => {
-                    segments.extend(["workspace", workspace, "project", project]);
-                }
-                Target::Form { form } => {
-                    segments.extend(["forms", form]);
-                }
-            }
-            segments.extend(path);
-        }
-        url
-    }
-
-    fn call(&self, method: Method, url: Url) -> Call {
-        let (name, value) = self.key.clone();
-        Call::new(method, url)
-            .header(name, value)
-            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-            .idempotent(true)
-            .addresses(self.addresses)
-    }
-}
-
-impl Target {
-    fn name(&self) -> String {
-        match self {
-            Self::Project { workspace, project } => format!("project {project:?} in a workspace {workspace:?}"),
-            Self::Form { form } => format!("form {form:?}"),
-        }
+    async fn post(&self, path: &[&str], body: &Value) -> Result<Call, PollError> {
+        let place = self.place().await?;
+        Ok(self.door.post(place.iter().chain(path).copied(), body))
     }
 }
 
@@ -356,17 +319,7 @@ fn whole_days(window: Window) -> [String; 2] {
     [from.to_string(), to.to_string()]
 }
 
-/// The vendor's own words for an error, shortened: `{"error": …}` of the Open API, `{"message": …}` of the other.
-fn said(answer: &Answer) -> String {
-    const MOST: usize = 200;
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    match ["error", "message"].iter().find_map(|key| body.get(key)?.as_str()) {
-        Some(words) => format!(": {}", words.chars().take(MOST).collect::<String>()),
-        None => String::new(),
-    }
-}
-
-fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
+pub(super) fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
     PollError::Retry { after, account: false, why: why.into() }
 }
 
@@ -385,15 +338,5 @@ mod tests {
             Window { from: "2026-01-01T00:00:00Z".parse().unwrap(), to: "2026-01-01T15:00:00.5Z".parse().unwrap() };
         assert_eq!(instants(window), ["2025-12-31T23:59:59Z", "2026-01-01T15:00:01.5Z"]);
         assert_eq!(whole_days(window), ["2025-12-31", "2026-01-03"]);
-    }
-
-    #[test]
-    fn keys_are_sent_as_each_api_asks_and_are_never_shown() {
-        let (name, value) = Keys::Basic { client_id: "myClientId", api_key: "myApiKey" }.header().unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Basic bXlDbGllbnRJZDpteUFwaUtleQ=="));
-        assert_eq!(format!("{value:?}"), "Sensitive");
-        let (name, value) = Keys::Open { api_key: "k" }.header().unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-walla-api-key", "k"));
-        assert!(Keys::Open { api_key: "a\nb" }.header().is_none());
     }
 }

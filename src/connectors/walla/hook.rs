@@ -3,25 +3,55 @@
 //! Walla signs nothing, and its default body has had two shapes; a body of one's own is the third and the best. Source:
 //! Walla's help centre, its Apps Script sample of 2024, and bodies seen in public code.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Method};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::again::Again;
 use crate::connectors::verify::{SCHEMES, Verify};
-use crate::connectors::{Build, EventDoc, Hook, HookRequest, Reading, Refusal, SourceKind, SourceRole, reading};
+use crate::connectors::{Build, EventDoc, Fetch, Hook, HookRequest, Reading, Refusal, SourceKind, SourceRole, reading};
 use crate::event::NewEvent;
 use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 /// The source.
 pub const KIND: SourceKind = SourceKind { name: "walla-hook", fields: FIELDS, events: EVENTS, build, registrar: None };
 
-const FIELDS: &[Field] = &[Field {
-    name: "verify",
-    kind: Kind::OneOf(SCHEMES),
-    need: Need::Required,
-    doc: "What you chose in Walla's webhook: `bearer` (Bearer), `basic` (Basic) or `header` (API key).",
-}];
+const FIELDS: &[Field] = &[
+    Field {
+        name: "verify",
+        kind: Kind::OneOf(SCHEMES),
+        need: Need::Required,
+        doc: "What you chose in Walla's webhook: `bearer` (Bearer), `basic` (Basic) or `header` (API key).",
+    },
+    Field {
+        name: "fetch",
+        kind: Kind::Boolean,
+        need: Need::Default("false"),
+        doc: "Reads the response again with the account, by the body's `responseKey`, before any route sees it: `data` is then that of a poll.",
+    },
+    Field { name: "account", kind: Kind::Account("walla"), need: Need::Optional, doc: "The account, for `fetch`." },
+    Field {
+        name: "workspace",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "For `fetch` with the response API: the workspace key; it is asked for if missing.",
+    },
+    Field {
+        name: "project",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "For `fetch` with the response API: the project key, unless the body has a `projectKey`.",
+    },
+    Field {
+        name: "form",
+        kind: Kind::Text,
+        need: Need::Optional,
+        doc: "For `fetch` with the Open API: the form's id.",
+    },
+];
 
 const EVENTS: &[EventDoc] = &[
     EventDoc {
@@ -33,20 +63,26 @@ const EVENTS: &[EventDoc] = &[
     },
     EventDoc {
         kind: "response.rejected",
-        about: "A respondent was screened out; only with Walla's own body, which says so in `event_type`.",
+        about: "A respondent was screened out. Walla's own body says so in `event_type`; a body of your own for that \
+                trigger needs `\"event_type\": \"response_rejected\"` in it.",
         sample: r#"{"event_type":"response_rejected","answers":[{"field_id":"q1","value":"17"}]}"#,
     },
 ];
 
 fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
-    Walla::build(&build.settings, &build.zone).map(|hook| SourceRole::Hook(Box::new(hook)))
+    let again = build.settings.flag("fetch").then(|| Again::of(build)).transpose();
+    let hook = Walla::build(&build.settings, &build.zone);
+    match (hook, again) {
+        (Ok(hook), Ok(again)) => Ok(SourceRole::Hook(Box::new(Walla { again: again.map(Arc::new), ..hook }))),
+        (hook, again) => Err([hook.err(), again.err()].into_iter().flatten().flatten().collect()),
+    }
 }
 
 /// Reads the webhooks of Walla.
-#[derive(Debug)]
 pub struct Walla {
     verify: Verify,
     zone: TimeZone,
+    again: Option<Arc<Again>>,
 }
 
 impl Walla {
@@ -57,7 +93,7 @@ impl Walla {
     pub fn build(settings: &Settings<'_>, zone: &TimeZone) -> Result<Self, Vec<Fault>> {
         let missing = || vec![Fault::new(settings.node().spot, "`verify` is missing")];
         let verify = Verify::build(settings.get("verify").ok_or_else(missing)?)?;
-        Ok(Self { verify, zone: zone.clone() })
+        Ok(Self { verify, zone: zone.clone(), again: None })
     }
 }
 
@@ -82,20 +118,35 @@ impl Hook for Walla {
         }
         let mut event = NewEvent::new(kind(&body), data);
         // No id: Walla sends none, and a delivery that is sent again by hand has the same body.
-        event.subject = ["responseKey", "responseId", "response_id"]
-            .iter()
-            .find_map(|key| reading::id(&body[*key]))
-            .or_else(|| reading::id(&body["form_response"]["response_id"]));
+        event.subject = response_key(&body);
         let times = [&body["timestamp"], &body["submittedAt"], &body["form_response"]["submitted_at"]];
         event.time = times.into_iter().find_map(|time| reading::instant(time, &self.zone));
         event.body_repeats = self.verify.body_repeats();
         Ok(Reading::Events(vec![event]))
     }
+
+    fn fetch(&self) -> Option<Arc<dyn Fetch>> {
+        self.again.clone().map(|again| again as Arc<dyn Fetch>)
+    }
+}
+
+/// The response that a body is about, in whichever of its shapes.
+pub(super) fn response_key(body: &Value) -> Option<String> {
+    let places =
+        [&body["responseKey"], &body["responseId"], &body["response_id"], &body["form_response"]["response_id"]];
+    places.into_iter().find_map(reading::id)
+}
+
+/// The project that a body is about, if it says so.
+pub(super) fn project_key(body: &Value) -> Option<String> {
+    [&body["projectKey"], &body["project_key"]].into_iter().find_map(reading::id)
 }
 
 fn kind(body: &Value) -> String {
     match body["event_type"].as_str() {
         None | Some("response_submitted") => "response.created".to_owned(),
+        // How Walla's body calls it when a respondent is screened out has not been seen.
+        Some(other) if other.contains("reject") => "response.rejected".to_owned(),
         Some(other) => match other.strip_prefix("response_") {
             Some(what) => format!("response.{what}"),
             None => other.to_owned(),
@@ -137,7 +188,9 @@ mod tests {
         assert_eq!(first.time.unwrap().to_string(), "2026-01-01T00:00:00Z", "a time without a zone is ours");
         let second = one(r#"{"event_type":"response_submitted","answers":[{"field_id":"q1","value":"x"}]}"#);
         assert_eq!((second.kind.as_str(), second.subject), ("response.created", None));
-        assert_eq!(one(EVENTS[1].sample).kind, EVENTS[1].kind);
+        for word in ["response_rejected", "respondent_rejected", "rejected"] {
+            assert_eq!(one(&EVENTS[1].sample.replace("response_rejected", word)).kind, EVENTS[1].kind);
+        }
     }
 
     #[test]

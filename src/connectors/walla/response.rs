@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::questions::Questions;
 
 /// Where responses lie in an answer that is not a bare list.
-const LISTS: &[&str] = &["responses", "response", "data"];
+const LISTS: &[&str] = &["responses", "response", "data", "workspaces", "projects", "forms"];
 const IDS: &[&str] = &["responseKey", "responseId", "response_key", "response_id", "id"];
 const CUSTOMERS: &[&str] = &["customerKey", "customer_key"];
 const SUBMITTED: &[&str] = &["submittedAt", "submitted_at", "createdAt", "created_at", "timestamp"];
@@ -59,6 +59,24 @@ pub(super) fn list(answer: Value) -> Result<Vec<Value>, Unreadable> {
             None => Err(format!("no list of responses in {}", shape(&Value::Object(object)))),
         },
         other => Err(format!("no list of responses in {}", shape(&other))),
+    }
+}
+
+/// The response in an answer that has one, bare or under `response` or `data`; `None` if there is nothing in it.
+pub(super) fn one(answer: Value) -> Result<Option<Value>, Unreadable> {
+    let mut at = answer;
+    loop {
+        match at {
+            Value::Null => return Ok(None),
+            Value::Object(ref object) if object.is_empty() => return Ok(None),
+            Value::Array(mut items) if items.len() <= 1 => return Ok(items.pop()),
+            Value::Object(_) if text(&at, IDS).is_some() => return Ok(Some(at)),
+            Value::Object(ref mut object) => match LISTS.iter().find_map(|key| object.remove(*key)) {
+                Some(inner) => at = inner,
+                None => return Err(format!("no response in {}", shape(&at))),
+            },
+            other => return Err(format!("no response in {}", shape(&other))),
+        }
     }
 }
 
@@ -180,6 +198,12 @@ fn normalise(kind: &str, value: &Value) -> Option<Value> {
     if empty {
         return None;
     }
+    // In a file without lists a list is text.
+    if let (true, Value::String(text)) = (is_choice(kind), value)
+        && let Ok(list @ Value::Array(_)) = serde_json::from_str(text)
+    {
+        return normalise(kind, &list);
+    }
     Some(match (choices(kind), value) {
         (Choices::Many, Value::Array(_)) | (Choices::Unknown, _) => value.clone(),
         (Choices::Many, one) => json!([one]),
@@ -193,6 +217,11 @@ enum Choices {
     Many,
     /// Of a type whose answers are passed on as they come.
     Unknown,
+}
+
+fn is_choice(kind: &str) -> bool {
+    let kind = kind.to_ascii_uppercase();
+    ["CHECKBOX", "SELECT", "CHOICE", "RADIO", "DROPDOWN", "RANKING"].iter().any(|word| kind.contains(word))
 }
 
 /// `CHECKBOX`, `MULTI_SELECT` and `FILE_UPLOAD` are the types that the page on field output schemas calls arrays.
@@ -211,7 +240,7 @@ fn choices(kind: &str) -> Choices {
 }
 
 /// Text (or a number as it was written) under the first of these keys that has some.
-fn text(item: &Value, keys: &[&str]) -> Option<String> {
+pub(super) fn text(item: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| match item.get(key)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -219,15 +248,24 @@ fn text(item: &Value, keys: &[&str]) -> Option<String> {
     })
 }
 
-/// RFC 3339, a date and time without a zone, or milliseconds since 1970.
+/// RFC 3339, a date and time without a zone, or a time since 1970.
 fn instant(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::String(text) => text.parse::<Timestamp>().ok().or_else(|| {
             let local: DateTime = text.parse().ok()?;
             Some(local.to_zoned(zone.clone()).ok()?.timestamp())
         }),
-        Value::Number(ms) => Timestamp::from_millisecond(ms.as_i64()?).ok(),
+        Value::Number(number) => since_1970(number.as_i64()?),
         _ => None,
+    }
+}
+
+/// Milliseconds, or what files have: micro- and nanoseconds, of which no time since 2001 is as small as one of the former.
+fn since_1970(number: i64) -> Option<Timestamp> {
+    match number.unsigned_abs() {
+        0..100_000_000_000_000 => Timestamp::from_millisecond(number).ok(),
+        100_000_000_000_000..100_000_000_000_000_000 => Timestamp::from_microsecond(number).ok(),
+        _ => Timestamp::from_nanosecond(i128::from(number)).ok(),
     }
 }
 
@@ -346,6 +384,9 @@ mod tests {
         assert_eq!(normalise("MATRIX", &json!(["a"])), Some(json!(["a"])));
         assert_eq!(normalise("CHECKBOX", &json!([""])), None);
         assert_eq!(normalise("RADIO", &json!("REDACTED")), Some(json!("REDACTED")));
+        assert_eq!(normalise("RADIO", &json!("[\"예\"]")), Some(json!("예")));
+        assert_eq!(normalise("CHECKBOX", &json!("[\"a\",\"b\"]")), Some(json!(["a", "b"])));
+        assert_eq!(normalise("TEXT", &json!("[\"a\"]")), Some(json!("[\"a\"]")), "what somebody wrote stays");
     }
 
     #[test]
@@ -364,6 +405,14 @@ mod tests {
         for answer in [json!(one), json!({"response": one}), json!({"success": true, "data": {"responses": one}})] {
             assert_eq!(list(answer).unwrap(), one);
         }
+        for answer in [json!(one[0]), json!(one), json!({"response": one[0]}), json!({"success": true, "data": one[0]})]
+        {
+            assert_eq!(super::one(answer).unwrap(), Some(one[0].clone()));
+        }
+        for nothing in [json!(null), json!({}), json!([]), json!({"response": {}}), json!({"response": null})] {
+            assert_eq!(super::one(nothing).unwrap(), None);
+        }
+        assert!(super::one(json!({"message": "x"})).is_err() && super::one(json!("x")).is_err());
         let told = list(json!({"message": "비밀", "code": 3})).unwrap_err();
         insta::assert_snapshot!(told, @"no list of responses in an object with the keys message, code");
         let told = Response::read(json!({"id": 1, "when": "비밀"}), &TimeZone::UTC).unwrap_err();

@@ -6,7 +6,7 @@
 //! Respondents are played through more paths: `POST /_sandbox/responses` with
 //! `{ "id"?, "customer_key"?, "submitted_at"?, "answers": { label or column: value } }` submits a response, or changes
 //! the one with that id, and `DELETE /_sandbox/responses/{id}` removes it; `POST /_sandbox/questions` with `{ "column", "label", "type" }` adds or rewords a question;
-//! `GET /_sandbox/state` shows everything.
+//! `GET /_sandbox/state` shows everything, `PUT` of it sets any of the [`Switches`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,12 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::settings::parse_instant;
 
+mod export;
 mod open;
+mod places;
+mod switches;
+
+pub use switches::{Shape, Switches};
 
 /// The client id of the response API.
 pub const CLIENT_ID: &str = "walla-client";
@@ -47,15 +52,19 @@ pub const LIMIT: usize = 6_000;
 pub fn router(clock: Clock) -> Router {
     let shared = Shared { clock, state: Arc::new(Mutex::new(Form::new())) };
     let project = Router::new()
+        .route("/", get(places::one_project))
         .route("/columns", get(columns))
+        .route("/response/list", get(export::list))
         .route("/response/query/dateRange", get(date_range))
         .route("/response/get/responseKey/{key}", get(by_response_key))
         .route("/response/get/customerKey/{key}", get(by_customer_key))
         .route("/response/check/customerKey/{key}", get(check_customer_key))
         .route("/response/listCustomerKeys", get(list_customer_keys));
     let response_api = Router::new()
-        .route("/workspace/list", get(workspaces))
-        .route("/workspace/query/projectKey", get(workspace_of))
+        .route("/workspace/list", get(places::workspaces))
+        .route("/workspace/query/projectKey", get(places::workspace_of))
+        .route(&format!("/workspace/{WORKSPACE}"), get(places::one_workspace))
+        .route(&format!("/workspace/{WORKSPACE}/project/list"), get(places::projects))
         .nest(&format!("/workspace/{WORKSPACE}/project/{PROJECT}"), project)
         .route_layer(from_fn_with_state(shared.clone(), basic));
     Router::new()
@@ -65,7 +74,7 @@ pub fn router(clock: Clock) -> Router {
         .route("/_sandbox/responses", post(submit))
         .route("/_sandbox/responses/{id}", delete(remove))
         .route("/_sandbox/questions", post(ask))
-        .route("/_sandbox/state", get(state))
+        .route("/_sandbox/state", get(state).put(set))
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))))
         .with_state(shared)
 }
@@ -101,6 +110,8 @@ impl Shared {
 struct Form {
     questions: Vec<Question>,
     responses: Vec<Stored>,
+    #[serde(flatten)]
+    switches: Switches,
     #[serde(skip)]
     requests: VecDeque<Timestamp>,
 }
@@ -139,7 +150,12 @@ impl Form {
             ("field_text", "문의", "TEXT"),
             ("hf_from", "유입경로", "TEXT"),
         ];
-        Self { questions: questions.map(question).into(), responses: Vec::new(), requests: VecDeque::new() }
+        Self {
+            questions: questions.map(question).into(),
+            responses: Vec::new(),
+            switches: Switches::default(),
+            requests: VecDeque::new(),
+        }
     }
 
     fn split(&self) -> (Vec<&Question>, Vec<&Question>) {
@@ -166,29 +182,15 @@ async fn basic(State(shared): State<Shared>, headers: HeaderMap, request: Reques
     let token = base64::engine::general_purpose::STANDARD.encode(format!("{CLIENT_ID}:{API_KEY}"));
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if given != Some(format!("Basic {token}").as_str()) {
+        if shared.form().switches.forbidden {
+            return (StatusCode::FORBIDDEN, Json(json!({"message": "Forbidden"}))).into_response();
+        }
         return (StatusCode::UNAUTHORIZED, Json(json!({"message": "Unauthorized"}))).into_response();
     }
     if !shared.within_limit() {
         return (StatusCode::TOO_MANY_REQUESTS, Json(json!({"message": "Too Many Requests"}))).into_response();
     }
     next.run(request).await
-}
-
-async fn workspaces() -> Json<Value> {
-    Json(json!([{
-        "workspaceName": "마케팅팀 워크스페이스", "workspaceKey": WORKSPACE, "createdAt": "2025-07-03T10:00:00Z",
-        "creator": "user-uid-abcde", "storage": {"used": 102_400},
-    }]))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ProjectQuery {
-    project_key: String,
-}
-
-async fn workspace_of(Query(query): Query<ProjectQuery>) -> Response {
-    if query.project_key == PROJECT { Json(json!({"workspaceKey": WORKSPACE})).into_response() } else { not_found() }
 }
 
 async fn columns(State(shared): State<Shared>) -> Json<Value> {
@@ -209,40 +211,32 @@ struct Range {
 
 async fn date_range(State(shared): State<Shared>, Query(range): Query<Range>) -> Response {
     let instant = |text: Option<String>| parse_instant(&text?, &TimeZone::UTC);
-    let (Some(from), Some(to)) = (instant(range.start_date), instant(range.end_date)) else {
+    let form = shared.form();
+    let whole_day = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() == 10);
+    let refused = form.switches.dates_only && !(whole_day(&range.start_date) && whole_day(&range.end_date));
+    let (Some(from), Some(to), false) = (instant(range.start_date), instant(range.end_date), refused) else {
         return (StatusCode::BAD_REQUEST, Json(json!({"message": "Bad Request"}))).into_response();
     };
-    let form = shared.form();
     let within = form.newest().into_iter().filter(|r| from <= r.submitted_at && r.submitted_at <= to);
-    Json(json!({"responses": within.map(written).collect::<Vec<_>>()})).into_response()
+    let within: Vec<_> = within.map(|response| form.switches.written(response, &form.questions)).collect();
+    Json(json!({ "responses": within })).into_response()
 }
 
-fn written(response: &Stored) -> Value {
-    let mut item = json!({
-        "responseKey": response.id,
-        "projectKey": PROJECT,
-        "customerKey": response.customer_key,
-        "submittedAt": response.submitted_at.to_string(),
-    });
-    if let Some(object) = item.as_object_mut() {
-        object.extend(response.answers.clone());
-    }
-    item
-}
-
-fn found(response: Option<&Stored>) -> Response {
+fn found(form: &Form, response: Option<&Stored>) -> Response {
     match response {
-        Some(response) => Json(json!({"response": written(response)})).into_response(),
+        Some(response) => Json(json!({ "response": form.switches.written(response, &form.questions) })).into_response(),
         None => not_found(),
     }
 }
 
 async fn by_response_key(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
-    found(shared.form().responses.iter().find(|r| r.id == key))
+    let (now, form) = (shared.clock.now(), shared.form());
+    found(&form, form.responses.iter().find(|r| r.id == key && form.switches.shows(r, now)))
 }
 
 async fn by_customer_key(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
-    found(shared.form().newest().into_iter().find(|r| r.customer_key.as_ref() == Some(&key)))
+    let form = shared.form();
+    found(&form, form.newest().into_iter().find(|r| r.customer_key.as_ref() == Some(&key)))
 }
 
 async fn check_customer_key(State(shared): State<Shared>, Path(key): Path<String>) -> Json<Value> {
@@ -311,6 +305,17 @@ async fn ask(State(shared): State<Shared>, Json(question): Json<Question>) -> Js
         None => form.questions.push(question),
     }
     Json(json!({"questions": form.questions}))
+}
+
+async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> Response {
+    let mut form = shared.form();
+    match form.switches.changed(&new) {
+        Ok(switches) => {
+            form.switches = switches;
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+    }
 }
 
 async fn state(State(shared): State<Shared>) -> Json<Value> {

@@ -1,6 +1,5 @@
 //! The source `walla`: polls one form for new and changed responses.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,28 +7,21 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::Mutex;
-use url::Url;
 
-use super::client::{Api, Found, Keys, Target, stop};
+use super::client::{Api, Found, stop};
 use super::cursor::{Cursor, News, Window};
+use super::door::{Door, Target};
+use super::labels::{self, Labels};
+use super::past::{self, Past};
 use super::questions::Questions;
 use super::response::Response;
 use crate::clock::Clock;
-use crate::connectors::client::Addresses;
 use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole};
-use crate::event::{NewEvent, Payload, Version};
-use crate::settings::{Fault, Field, Kind, Need, Settings, parse_instant};
+use crate::event::NewEvent;
+use crate::settings::{Fault, Field, Kind, Need, parse_instant};
 
 /// Before Walla: where `start: all` starts. 2015-01-01.
 pub(super) const BEGINNING: Timestamp = Timestamp::constant(1_420_070_400, 0);
-/// After how many polls the labels are read again.
-const LABELS: u32 = 60;
-
-/// The response API unless the account sets `url`.
-const RESPONSE_API: &str = "https://walla-api.data-lab.workers.dev";
-/// The Open API v1 unless the account sets `url`: the help centre's host, for the one of the developer docs
-/// (`api.walla.my`) is reported not to resolve.
-const OPEN_API: &str = "https://app.walla.my/open-api/v1";
 
 /// The source.
 pub const KIND: SourceKind = SourceKind { name: "walla", fields: FIELDS, events: EVENTS, build, registrar: None };
@@ -39,13 +31,13 @@ const FIELDS: &[Field] = &[
         name: "account",
         kind: Kind::Account("walla"),
         need: Need::Required,
-        doc: "The account whose keys are used: response API keys go with `workspace` and `project`, an Open API key with `form`.",
+        doc: "The account whose keys are used: response API keys go with `project`, an Open API key with `form`.",
     },
     Field {
         name: "workspace",
         kind: Kind::Text,
         need: Need::Optional,
-        doc: "The workspace key (workspaceKey) of the response API; `GET /workspace/query/projectKey` tells it for a project.",
+        doc: "The workspace key (workspaceKey) of the response API; it is asked for if missing.",
     },
     Field {
         name: "project",
@@ -57,7 +49,7 @@ const FIELDS: &[Field] = &[
         name: "form",
         kind: Kind::Text,
         need: Need::Optional,
-        doc: "The form's id in the Open API, in place of `workspace` and `project`.",
+        doc: "The form's id in the Open API, in place of `project`.",
     },
     Field {
         name: "every",
@@ -121,36 +113,15 @@ struct Source {
     zone: TimeZone,
     clock: Clock,
     labels: Mutex<Labels>,
-}
-
-/// The labels as they were last read.
-#[derive(Default)]
-struct Labels {
-    questions: Option<Questions>,
-    /// Polls since then.
-    age: u32,
-    /// Columns that have no label even so.
-    unknown: BTreeSet<String>,
+    past: Mutex<Past>,
 }
 
 fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let settings = &build.settings;
     let fault = |key: &str, message: &str| vec![Fault::new(settings.spot(key), message)];
     let Some(account) = build.account else { return Err(fault("account", "a walla source needs an account")) };
-    let open_key = account.settings.text("open_api_key");
-    let target = target(settings, open_key.is_some())?;
-    let (keys, default) = if let Some(api_key) = open_key {
-        (Keys::Open { api_key }, OPEN_API)
-    } else {
-        let text = |key| account.settings.text(key).unwrap_or_default();
-        (Keys::Basic { client_id: text("client_id"), api_key: text("api_key") }, RESPONSE_API)
-    };
-    let (base, addresses) = match account.url {
-        "" => (default, Addresses::Public),
-        url => (url, Addresses::Any),
-    };
-    let base = Url::parse(base).ok().filter(|url| !url.cannot_be_a_base());
-    let base = base.ok_or_else(|| fault("account", "the account's url is no http or https URL"))?;
+    let door = Door::of(account).map_err(|why| fault("account", &why))?;
+    let target = Target::read(settings, door.open)?.ok_or_else(|| Target::missing(settings, door.open))?;
     let every = settings.duration("every").filter(|every| !every.is_zero());
     let every = every.ok_or_else(|| fault("every", "a source cannot be polled every 0s; expected at least 1s"))?;
     let overlap = settings.duration("overlap").and_then(|length| SignedDuration::try_from(length).ok());
@@ -161,8 +132,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
             fault("start", "expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)")
         })?),
     };
-    let api = Api::new((build.client.clone(), build.clock.clone()), base, &keys, target, addresses)
-        .ok_or_else(|| fault("account", "the account's keys hold characters that no HTTP header takes"))?;
+    let api = Api::new((build.client.clone(), build.clock.clone()), door, target);
     Ok(SourceRole::Poller(Box::new(Source {
         api,
         every,
@@ -171,26 +141,8 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         zone: build.zone.clone(),
         clock: build.clock.clone(),
         labels: Mutex::default(),
+        past: Mutex::default(),
     })))
-}
-
-/// Which form is polled: the keys have to fit the account's API.
-fn target(settings: &Settings<'_>, open: bool) -> Result<Target, Vec<Fault>> {
-    let [workspace, project, form] = ["workspace", "project", "form"].map(|key| settings.text(key));
-    match (open, workspace, project, form) {
-        (true, None, None, Some(form)) => Ok(Target::Form { form: form.to_owned() }),
-        (false, Some(workspace), Some(project), None) => {
-            Ok(Target::Project { workspace: workspace.to_owned(), project: project.to_owned() })
-        }
-        (true, ..) => Err(vec![Fault::new(
-            settings.node().spot,
-            "the account has an open_api_key: expected `form`, and neither `workspace` nor `project`",
-        )]),
-        (false, ..) => Err(vec![Fault::new(
-            settings.node().spot,
-            "the account has a client_id and an api_key: expected `workspace` and `project`, and no `form`",
-        )]),
-    }
 }
 
 #[async_trait]
@@ -200,20 +152,23 @@ impl Poller for Source {
     }
 
     async fn poll(&self, cursor: Option<&Value>, _: &dyn Memory) -> Result<Page, PollError> {
+        if let Some(row) = cursor.and_then(past::row) {
+            return self.past.lock().await.page(&self.api, &self.labels, row?, &self.zone).await;
+        }
         let now = self.clock.now();
         let (mut cursor, mut note) = match cursor {
             Some(value) => (read_cursor(value)?, None),
             None => self.first(now).await?,
         };
         let mut labels = self.labels.lock().await;
-        self.read_labels(&mut labels, false).await?;
+        labels.refresh(&self.api).await?;
         let (window, last, items) = self.read(&mut cursor, now).await?;
         let responses = items
             .into_iter()
             .map(|item| Response::read(item, &self.zone).map_err(stop))
             .collect::<Result<Vec<_>, _>>()?;
         let news = cursor.take(window, responses, last, self.overlap);
-        let questions = self.questions_for(&mut labels, &news).await?;
+        let questions = labels.of(&self.api, news.iter().map(|news| &news.response)).await?;
         let events = news.iter().map(|news| event(news, questions)).collect::<Result<Vec<_>, _>>()?;
         if let Some(shortened) = cursor.shortened() {
             note.get_or_insert(shortened);
@@ -223,7 +178,10 @@ impl Poller for Source {
     }
 
     fn past(&self, from: Option<Timestamp>) -> Option<Value> {
-        serde_json::to_value(Cursor::from_start(from.unwrap_or(BEGINNING))).ok()
+        match from {
+            None if self.api.exports() => serde_json::to_value(past::BEGINNING).ok(),
+            from => serde_json::to_value(Cursor::from_start(from.unwrap_or(BEGINNING))).ok(),
+        }
     }
 }
 
@@ -263,30 +221,6 @@ impl Source {
             }
         }
     }
-
-    async fn read_labels(&self, labels: &mut Labels, at_once: bool) -> Result<(), PollError> {
-        labels.age += 1;
-        if labels.questions.is_none() || labels.age > LABELS || at_once {
-            *labels = Labels { questions: Some(self.api.questions().await?), ..Labels::default() };
-        }
-        Ok(())
-    }
-
-    /// The questions, read anew if the news hold a column that is not among them and was not missed before.
-    async fn questions_for<'a>(&self, labels: &'a mut Labels, news: &[News]) -> Result<&'a Questions, PollError> {
-        let missed = |labels: &Labels| -> BTreeSet<String> {
-            let known = labels.questions.as_ref();
-            let unknown = |news: &News| -> Vec<String> {
-                known.map(|q| news.response.unknown(q).map(str::to_owned).collect()).unwrap_or_default()
-            };
-            news.iter().flat_map(unknown).collect()
-        };
-        if !missed(labels).is_subset(&labels.unknown) {
-            self.read_labels(labels, true).await?;
-            labels.unknown = missed(labels);
-        }
-        Ok(labels.questions.get_or_insert_default())
-    }
 }
 
 fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
@@ -296,16 +230,10 @@ fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
 
 fn event(news: &News, questions: &Questions) -> Result<NewEvent, PollError> {
     let News { response, edits, hash } = news;
-    let data = response.data(questions).map_err(stop)?;
     let (kind, id) = match edits {
         0 => ("response.created", format!("{}:{hash}", response.id)),
         // With the count, or a change that is taken back would repeat the id of an earlier event.
         edits => ("response.updated", format!("{}:{hash}:{edits}", response.id)),
     };
-    let mut event = NewEvent::new(kind, Payload::from_value(&data));
-    event.id = Some(id);
-    event.subject = Some(response.id.clone());
-    event.time = Some(response.submitted);
-    event.version = response.updated.map(Version::Instant);
-    Ok(event)
+    labels::event(kind, id, response, questions)
 }

@@ -82,6 +82,11 @@ fn in_doubt(call: &Call, why: String) -> Outcome {
     if call.idempotent { Outcome::retry(why) } else { Outcome::Unknown { why } }
 }
 
+/// Code and message of an answer; `None` if it is not the vendor's.
+pub fn said(answer: &Answer) -> Option<(Option<String>, String)> {
+    read(answer).map(|said| (said.code, said.message))
+}
+
 fn read(answer: &Answer) -> Option<Said> {
     let json = answer.json().or_else(|| without_last_comma(&answer.text()))?;
     let object = json.as_object()?;

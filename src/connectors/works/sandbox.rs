@@ -3,18 +3,20 @@
 //! Credentials: clientId [`CLIENT_ID`], clientSecret [`CLIENT_SECRET`], token [`TOKEN`]. The app knows the parameters of
 //! [`APP`]; a name it does not know is silently not applied. Where the page is silent the harder reading holds: a second
 //! `POST` of one key makes a second record, `PUT` and `DELETE` of an unknown one are refused with 955, and every call
-//! with a valid key counts.
+//! with a valid key counts. Where it contradicts itself, or the harder reading would hide a fault, there is a switch
+//! ([`Switches`]).
 //!
 //! | request | does |
 //! | --- | --- |
-//! | `GET /_sandbox/state` | `{ "key", "fields", "records": [ … ], "quota": { "limit", "used", "month" } }` |
-//! | `PUT /_sandbox/state` | sets any of `key`, `fields` (name → type, replacing all) and `quota: { limit }` |
+//! | `GET /_sandbox/state` | `{ "key", "fields", "records": [ … ], "quota": { "limit", "used", "month" }, "tokens", … }` and the switches |
+//! | `PUT /_sandbox/state` | sets any of `key`, `fields` (name → type, replacing all), `quota: { limit }`, `tokens: { good_for, revoke }` and the switches |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
-use axum::routing::{any, get};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -24,6 +26,11 @@ use serde_json::{Map, Value, json};
 
 use super::fields::FieldType;
 use crate::clock::Clock;
+
+mod login;
+mod switches;
+
+pub use switches::{Answers, Auth, Switches};
 
 /// The clientId it takes.
 pub const CLIENT_ID: &str = "sandbox";
@@ -62,10 +69,11 @@ struct App {
     limit: u64,
     used: u64,
     month: String,
+    tokens: login::Tokens,
+    switches: Switches,
 }
 
 type Shared = Arc<Mutex<App>>;
-type Reply = (StatusCode, Json<Value>);
 
 /// A fresh app without records.
 pub fn router(clock: Clock) -> Router {
@@ -78,10 +86,13 @@ pub fn router(clock: Clock) -> Router {
         limit: 1_500,
         used: 0,
         month: String::new(),
+        tokens: login::Tokens::default(),
+        switches: Switches::default(),
     };
     app.know(APP.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())));
     Router::new()
         .route(super::PATH, any(works))
+        .route(super::door::TOKEN_PATH, post(login::login))
         .route("/_sandbox/state", get(state).put(set))
         .with_state(Arc::new(Mutex::new(app)))
 }
@@ -92,16 +103,22 @@ fn lock(shared: &Shared) -> MutexGuard<'_, App> {
 
 async fn state(State(shared): State<Shared>) -> Json<Value> {
     let app = lock(&shared);
-    Json(json!({
-        "key": app.key,
-        "fields": app.names,
-        "records": app.records,
-        "quota": { "limit": app.limit, "used": app.used, "month": app.month },
-    }))
+    let mut state = serde_json::to_value(&app.switches).unwrap_or_default();
+    state["key"] = json!(app.key);
+    state["fields"] = json!(app.names);
+    state["records"] = json!(app.records);
+    state["quota"] = json!({ "limit": app.limit, "used": app.used, "month": app.month });
+    state["tokens"] = app.tokens.shown();
+    Json(state)
 }
 
-async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> StatusCode {
+async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> Response {
     let mut app = lock(&shared);
+    match app.switches.changed(&new) {
+        Ok(switches) => app.switches = switches,
+        Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
+    }
+    app.tokens.change(&new["tokens"]);
     if let Some(key) = new["key"].as_str() {
         key.clone_into(&mut app.key);
     }
@@ -112,11 +129,11 @@ async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> StatusCode
     if let Some(limit) = new["quota"]["limit"].as_u64() {
         app.limit = limit;
     }
-    StatusCode::NO_CONTENT
+    StatusCode::NO_CONTENT.into_response()
 }
 
-async fn works(State(shared): State<Shared>, method: Method, headers: HeaderMap, body: Bytes) -> Reply {
-    let bare = |status: StatusCode| (status, Json(json!({ "message": status.canonical_reason() })));
+async fn works(State(shared): State<Shared>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+    let bare = |status: StatusCode| (status, Json(json!({ "message": status.canonical_reason() }))).into_response();
     if ![Method::POST, Method::PUT, Method::DELETE].contains(&method) {
         return bare(StatusCode::METHOD_NOT_ALLOWED);
     }
@@ -127,14 +144,31 @@ async fn works(State(shared): State<Shared>, method: Method, headers: HeaderMap,
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return bare(StatusCode::BAD_REQUEST);
     };
-    let answer = match lock(&shared).act(&method, &body) {
-        Ok(()) => json!({ "code": "200", "message": "OK" }),
-        Err((code, message, detail)) => json!({ "code": code, "message": message, "messageDetail": detail }),
-    };
-    (StatusCode::OK, Json(answer))
+    let mut app = lock(&shared);
+    let bearer = app.tokens.check(&headers, app.clock.now());
+    let needs_token = matches!(app.switches.auth, Auth::Oauth | Auth::Both);
+    if bearer == Some(false) || (needs_token && bearer.is_none()) {
+        return bare(StatusCode::UNAUTHORIZED);
+    }
+    match app.act(&method, &body, bearer.is_some()) {
+        Ok(()) => app.switches.yes(),
+        Err(refused) => app.switches.no(refused),
+    }
 }
 
 type Refused = (&'static str, &'static str, String);
+
+/// A no of the OpenAPI that the sandbox has no reason of its own for.
+fn refusal(code: &str) -> Refused {
+    let (code, message) = match code {
+        "903" => ("903", "서비스 이용 제한"),
+        "904" => ("904", "서비스 이용 기간 만료"),
+        "927" => ("927", "발송 권한 없음"),
+        "928" => ("928", "수신자 정보 없음"),
+        _ => ("999", "알 수 없는 오류"),
+    };
+    (code, message, String::new())
+}
 
 impl App {
     fn know(&mut self, fields: impl IntoIterator<Item = (String, String)>) {
@@ -148,14 +182,23 @@ impl App {
         }
     }
 
-    fn act(&mut self, method: &Method, body: &Value) -> Result<(), Refused> {
-        if body["clientId"] != CLIENT_ID {
+    fn act(&mut self, method: &Method, body: &Value, by_token: bool) -> Result<(), Refused> {
+        let left_out = self.switches.without_client_id && body["clientId"].is_null();
+        if body["clientId"] != CLIENT_ID && !left_out {
             return Err(("901", "유효하지 않은 client ID", "client ID를 확인하세요.".to_owned()));
         }
-        if body["clientSecret"] != CLIENT_SECRET {
+        let in_body = match self.switches.auth {
+            Auth::Any => !by_token || !body["clientSecret"].is_null(),
+            Auth::Body | Auth::Both => true,
+            Auth::Oauth => false,
+        };
+        if in_body && body["clientSecret"] != CLIENT_SECRET {
             return Err(("902", "유효하지 않은 Client Secret", "client Secret을 확인하세요.".to_owned()));
         }
         self.count()?;
+        if !self.switches.refuse.is_empty() {
+            return Err(refusal(&self.switches.refuse));
+        }
         if body["token"] != TOKEN {
             return Err(("926", "유효하지 않은 사용자 ID", "token을 확인하세요.".to_owned()));
         }
@@ -178,20 +221,26 @@ impl App {
 
     fn apply(&mut self, method: &Method, id: &Value, applied: Map<String, Value>) -> Result<(), Refused> {
         let key = self.key.clone();
-        let unknown = || ("955", "도메인 코드 오류", format!("no record {id}"));
-        match *method {
-            Method::POST => self.records.push(applied),
-            Method::PUT => {
-                let record = self.records.iter_mut().find(|record| record.get(&key) == Some(id)).ok_or_else(unknown)?;
-                record.extend(applied);
-            }
-            _ => {
-                let before = self.records.len();
-                self.records.retain(|record| record.get(&key) != Some(id));
-                if self.records.len() == before {
-                    return Err(unknown());
+        let is_it = |record: &Map<String, Value>| record.get(&key) == Some(id);
+        let known = self.records.iter().position(is_it);
+        let Some(at) = known else {
+            return match *method {
+                Method::POST => {
+                    self.records.push(applied);
+                    Ok(())
                 }
+                _ if self.switches.lenient => Ok(()),
+                _ => Err(("955", "도메인 코드 오류", format!("no record {id}"))),
+            };
+        };
+        match *method {
+            Method::POST if self.switches.unique => {
+                return Err(("955", "도메인 코드 오류", format!("there is a record {id}")));
             }
+            Method::POST => self.records.push(applied),
+            Method::PUT if self.switches.whole => self.records[at] = applied,
+            Method::PUT => self.records[at].extend(applied),
+            _ => self.records.retain(|record| !is_it(record)),
         }
         Ok(())
     }

@@ -3,22 +3,19 @@
 use async_trait::async_trait;
 use http::Method;
 use jiff::tz::TimeZone;
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
-use url::Url;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
 
 use super::answer;
+use super::door::Door;
 use super::fields::FieldType;
 use crate::clock::Clock;
-use crate::connectors::call::HIDDEN;
 use crate::connectors::{Answer, Build, Call, OnDoubt, Operation, Sink};
 use crate::outcome::{Outcome, Verb};
 use crate::settings::{Fault, Node};
 
 struct WorksSink {
-    url: Url,
-    client_id: String,
-    client_secret: SecretString,
+    door: Door,
     token: SecretString,
     key: String,
     fields: Vec<(String, FieldType)>,
@@ -34,8 +31,9 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
     let settings = build.settings;
     let fault = |key, message: String| Err(vec![Fault::new(settings.spot(key), message)]);
     let Some(account) = build.account else { return fault("account", "needs an account".to_owned()) };
-    let Ok(url) = Url::parse(&format!("{}{}", account.url, super::PATH)) else {
-        return fault("account", format!("the `url` of the account {:?} is no URL", account.name));
+    let door = match Door::of(build, account) {
+        Ok(door) => door,
+        Err(why) => return fault("account", why),
     };
     let fields: Vec<_> = settings
         .get("fields")
@@ -51,9 +49,7 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Sink>, Vec<Fault>> {
         None => return fault("key", format!("the key {key:?} is not among `fields`")),
     }
     Ok(Box::new(WorksSink {
-        url,
-        client_id: account.settings.text("client_id").unwrap_or_default().to_owned(),
-        client_secret: account.settings.secret("client_secret").unwrap_or_default(),
+        door,
         token: settings.secret("token").unwrap_or_default(),
         key: key.to_owned(),
         fields,
@@ -91,11 +87,18 @@ impl Sink for WorksSink {
             let written = self.write(&self.key, &Value::String(id.clone()))?;
             params.insert(self.key.clone(), written);
         }
-        Ok(self.call(method, &params).idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
+        let call = self.door.call(method, &self.token, &params);
+        Ok(call.idempotent(operation.verb != Verb::Create).remote_id(Some(id)))
     }
 
     fn classify(&self, call: &Call, answer: &Answer) -> Outcome {
-        answer::classify(call, answer, self.clock.now(), &self.zone)
+        let probed = self.door.probed(call, answer);
+        probed.unwrap_or_else(|| answer::classify(call, answer, self.clock.now(), &self.zone))
+    }
+
+    /// Source: the page on OAuth. The Works API itself has no call without effect.
+    fn probe(&self) -> Option<Call> {
+        self.door.probe()
     }
 
     fn on_doubt(&self, _: Verb) -> OnDoubt {
@@ -129,13 +132,6 @@ impl WorksSink {
             let known: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
             format!("not among the sink's `fields` ({})", known.join(", "))
         })
-    }
-
-    fn call(&self, method: Method, params: &Map<String, Value>) -> Call {
-        let body = |secret: &str, token: &str| json!({ "clientId": self.client_id, "clientSecret": secret, "token": token, "params": params });
-        Call::new(method, self.url.clone())
-            .json(&body(self.client_secret.expose_secret(), self.token.expose_secret()))
-            .shown_body(body(HIDDEN, HIDDEN))
     }
 }
 

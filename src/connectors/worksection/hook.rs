@@ -1,51 +1,121 @@
 //! Reads Worksection's webhooks: a JSON array of what `get_events` of its API shows. Source: worksection.com/en/faq/webhooks.html.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
+use super::client::Api;
+use super::fetch::Again;
+use super::item::{self, About};
+use super::registrar;
 use crate::connectors::signature::credentials;
-use crate::connectors::{Hook, HookAnswer, HookRequest, Reading, Refusal, reading};
+use crate::connectors::{
+    Build, EventDoc, Fetch, Hook, HookAnswer, HookRequest, Reading, Refusal, SourceKind, SourceRole, reading, verify,
+};
 use crate::event::{NewEvent, Payload};
+use crate::settings::{Fault, Field, Kind, Need};
+
+/// The source.
+pub const KIND: SourceKind =
+    SourceKind { name: "worksection-hook", fields: FIELDS, events: EVENTS, build, registrar: Some(registrar::build) };
+
+const FIELDS: &[Field] = &[
+    Field {
+        name: "account",
+        kind: Kind::Account("worksection"),
+        need: Need::Optional,
+        doc: "The account the webhooks come from; its `time_zone` is that of their times. `fetch` and `dari hooks register` need its keys.",
+    },
+    verify::USERS,
+    Field {
+        name: "fetch",
+        kind: Kind::Boolean,
+        need: Need::Default("false"),
+        doc: "Reads the task, comment or project again with the account first: what a request says is then only a hint that something happened, and `data` is that of the source `worksection`. A call for each event, of one a second.",
+    },
+    Field {
+        name: "events",
+        kind: Kind::List(&Kind::Choice(registrar::EVENTS)),
+        need: Need::Optional,
+        doc: "What `dari hooks register` asks to be told of; all that Worksection's page names if missing.",
+    },
+    Field {
+        name: "projects",
+        kind: Kind::List(&Kind::Text),
+        need: Need::Optional,
+        doc: "For `dari hooks register`: ids of the projects that count; all if missing.",
+    },
+];
+
+const EVENTS: &[EventDoc] = &[
+    EventDoc {
+        kind: "task.created",
+        about: "A task was posted.",
+        sample: r#"{"action":"post","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:16","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"title":"Offer"}}"#,
+    },
+    EventDoc {
+        kind: "task.updated",
+        about: "A task was changed: `old` and `new` hold what differs.",
+        sample: r#"{"action":"update","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:17","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"priority":"5"},"old":{"priority":"1"}}"#,
+    },
+    EventDoc {
+        kind: "task.closed",
+        about: "A task was completed.",
+        sample: r#"{"action":"close","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:18","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
+    },
+    EventDoc {
+        kind: "task.reopened",
+        about: "A completed task was opened again.",
+        sample: r#"{"action":"reopen","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:19","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
+    },
+    EventDoc {
+        kind: "task.deleted",
+        about: "A task was deleted.",
+        sample: r#"{"action":"delete","object":{"type":"task","id":"1512","page":"/project/26/1512/"},"date_added":"2026-01-02 10:20","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"}}"#,
+    },
+    EventDoc {
+        kind: "comment.created",
+        about: "Someone commented; likewise `comment.updated` and `comment.deleted`.",
+        sample: r#"{"action":"post","object":{"type":"comment","id":"777","page":"/project/26/1512/#com777"},"date_added":"2026-01-02 10:21","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"text":"Sent"}}"#,
+    },
+    EventDoc {
+        kind: "project.created",
+        about: "A project was made; likewise `project.updated`.",
+        sample: r#"{"action":"post","object":{"type":"project","id":"26","page":"/project/26/"},"date_added":"2026-01-02 10:22","user_from":{"id":"9","email":"kim@acme.kr","name":"김하나"},"new":{"title":"Shop"}}"#,
+    },
+];
 
 /// Reads the webhooks of Worksection.
-#[derive(Debug)]
-pub struct Worksection {
+struct Worksection {
     users: Vec<(String, SecretString)>,
     zone: TimeZone,
+    fetch: Option<Arc<Again>>,
+}
+
+fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
+    let settings = &build.settings;
+    let users = verify::users(settings)?;
+    let api = settings.flag("fetch").then(|| Api::of(build)).transpose().map_err(|why| {
+        vec![Fault::new(settings.spot("fetch"), format!("to read what a webhook is about again the source {why}"))]
+    })?;
+    let fetch = api.map(|api| Arc::new(Again { api }));
+    Ok(SourceRole::Hook(Box::new(Worksection { users, zone: build.zone.clone(), fetch })))
 }
 
 impl Worksection {
-    /// With the users it may send as, and the zone of its times.
-    #[must_use]
-    pub fn new(users: Vec<(String, SecretString)>, zone: TimeZone) -> Self {
-        Self { users, zone }
-    }
-
     fn event(&self, item: Payload) -> Result<NewEvent, Refusal> {
         let body = item.value();
-        let object = &body["object"];
-        let (Some(action), Some(what), Some(id)) =
-            (body["action"].as_str(), object["type"].as_str(), reading::id(&object["id"]))
-        else {
-            return Err(Refusal::Malformed(
-                "this is no event of Worksection: action, object.type or object.id is missing".into(),
-            ));
-        };
-        let done = match action {
-            "post" => "created",
-            "update" => "updated",
-            "close" => "closed",
-            "reopen" => "reopened",
-            "delete" => "deleted",
-            other => other,
-        };
-        let mut event = NewEvent::new(format!("{what}.{done}"), item);
+        let about = About::read(&body).ok_or_else(|| {
+            Refusal::Malformed("this is no event of Worksection: action, object.type or object.id is missing".into())
+        })?;
+        let mut event = NewEvent::new(about.kind.clone(), item);
         // It sends no id: the whole item names the event.
-        event.subject = Some(format!("{what}/{id}"));
+        event.subject = Some(about.subject());
         // No version: a minute without a zone goes back when clocks do, and the order of receipt does not.
-        event.time = reading::instant(&body["date_added"], &self.zone);
+        event.time = item::time(&body, &self.zone);
         Ok(event)
     }
 }
@@ -87,6 +157,10 @@ impl Hook for Worksection {
         items.into_iter().map(|item| self.event(item)).collect::<Result<_, _>>().map(Reading::Events)
     }
 
+    fn fetch(&self) -> Option<Arc<dyn Fetch>> {
+        self.fetch.clone().map(|again| again as Arc<dyn Fetch>)
+    }
+
     fn accepted(&self) -> Option<HookAnswer> {
         Some(ok())
     }
@@ -99,7 +173,8 @@ mod tests {
     use http::HeaderMap;
 
     fn hook() -> Worksection {
-        Worksection::new(vec![("dari".into(), "secret".into())], TimeZone::get("Asia/Seoul").unwrap())
+        let users = vec![("dari".into(), "secret".into())];
+        Worksection { users, zone: TimeZone::get("Asia/Seoul").unwrap(), fetch: None }
     }
 
     fn read(body: &str) -> Result<Reading, Refusal> {
@@ -109,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_samples_have_the_types_they_document() {
-        for doc in super::super::EVENTS {
+        for doc in EVENTS {
             let Reading::Events(events) = read(&format!("[ {} ]", doc.sample)).unwrap() else { panic!("events") };
             assert_eq!((events.len(), events[0].kind.as_str()), (1, doc.kind));
             assert_eq!(events[0].data.bytes(), doc.sample.as_bytes());

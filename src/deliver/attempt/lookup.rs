@@ -34,7 +34,7 @@ impl Attempt {
             Ok(prepared) => prepared,
             Err(why) => return self.unmappable(standing, why).await,
         };
-        let slot = part.cache.slot(&serde_json::Value::Object(wanted).to_string(), self.services.clock.now());
+        let slot = part.cache.slot(&serde_json::Value::Object(wanted.clone()).to_string(), self.services.clock.now());
         // Held while the vendor is asked: others who want the same wait for that one answer.
         let mut known = slot.lock().await;
         if let Some(known) = known.as_ref().filter(|known| known.holds(self.services.clock.now())) {
@@ -42,10 +42,11 @@ impl Attempt {
             return Ok(known.record.clone());
         }
         let asking = Asking { what: &what, gate: &part.gate, of_sink: false, call: &call };
-        let records = match self.ask(&asking, |answer| part.lookup.read(answer), |found| told(found.len())).await? {
-            Ok(records) => records,
-            Err(outcome) => return self.unanswered(outcome, &asking, standing, None).await,
-        };
+        let records =
+            match self.ask(&asking, |answer| part.lookup.pick(&wanted, answer), |found| told(found.len())).await? {
+                Ok(records) => records,
+                Err(outcome) => return self.unanswered(outcome, &asking, standing, None).await,
+            };
         match route::chosen(lookup, records) {
             Ok(record) => {
                 *known = Some(part.cache.known(record.clone(), self.services.clock.now()));

@@ -5,6 +5,7 @@ use super::doubt::told;
 use super::settle::waiting;
 use super::{Action, Attempt, Early, Flow, Link, LinkState, Standing, Verb, first_retry, in_doubt, route};
 use crate::connectors::Ask;
+use crate::event::Received;
 use crate::route::Looked;
 
 impl Attempt {
@@ -55,7 +56,7 @@ impl Attempt {
         let link = Link {
             remote_id: Some(id.to_owned()),
             version: None,
-            received: self.event().received,
+            received: Received::BEFORE_ALL,
             state: LinkState::Linked,
             content: None,
         };

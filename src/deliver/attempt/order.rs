@@ -12,6 +12,15 @@ use crate::store::LEASE;
 /// The shortest and the longest time after which a delivery looks again whether another has ended.
 const NAP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// So many of one subject come back to a worker in a second. Came they all at once they would come in no order, and most
+/// would have to wait again; there is but one call of a subject at a time.
+const PACE: u32 = 16;
+
+/// How long after its turn a delivery comes that has so many others before it.
+fn queue(others: u32) -> Duration {
+    Duration::from_secs(1) * others / PACE
+}
+
 impl Attempt {
     /// The same attempt, standing for older events of its subject: they need no call of their own if it is applied.
     #[must_use]
@@ -20,7 +29,11 @@ impl Attempt {
     }
 
     pub(super) fn instead_of(&self) -> Vec<DeliveryKey> {
-        self.older.iter().map(|job| self.key_of(job)).collect()
+        self.stands_for().iter().map(|job| self.key_of(job)).collect()
+    }
+
+    fn stands_for(&self) -> &[Job] {
+        if self.alone.get().is_some() { &[] } else { &self.older }
     }
 
     /// The links that its templates may name.
@@ -39,9 +52,11 @@ impl Attempt {
             return self.wait_until(until.min(soon)).await;
         }
         let before = standing.received.map(|first| first.cmp(&self.event().received));
-        if before == Some(Ordering::Less) && !self.older.is_empty() {
-            // It is no newer than those that came since it was received first.
-            return self.wait_until(add(self.services.clock.now(), self.nap())).await;
+        if before == Some(Ordering::Less) && !self.stands_for().is_empty() {
+            // It repeats a message that was received before them, and goes before them. If it waited instead, they would
+            // wait for it, and all come together again.
+            let _ = self.alone.set(());
+            return Err(Flow::Again);
         }
         match standing.entry.as_ref() {
             // The process ended after the outcome was written and before the wait was.
@@ -57,12 +72,12 @@ impl Attempt {
         }
         let Some(ahead) = &standing.ahead else { return Ok(()) };
         let now = self.services.clock.now();
-        let soon = add(now, self.nap());
-        let due = match &ahead.progress {
-            Progress::Waiting { due } => soon.max(*due),
-            Progress::Open { .. } | Progress::Held { .. } => soon,
+        let turn = match &ahead.progress {
+            Progress::Waiting { due } => add(now, NAP.0).max(*due),
+            Progress::Open { .. } | Progress::Held { .. } => add(now, self.nap()),
             Progress::Done { .. } => return Ok(()),
         };
+        let due = add(turn, queue(ahead.others));
         self.step_aside(standing, Some(due), format!("{} of the same subject comes first", ahead.event)).await
     }
 
@@ -154,7 +169,8 @@ impl Attempt {
             let standing = self.standing().await?;
             self.check_known(&standing).await?;
             let now = self.services.clock.now();
-            let due = due.unwrap_or_else(|| add(now, self.nap()));
+            let others = standing.ahead.as_ref().map_or(0, |ahead| ahead.others);
+            let due = due.unwrap_or_else(|| add(now, NAP.0 + queue(others)));
             match standing.entry.as_ref().map(|entry| &entry.progress) {
                 Some(Progress::Waiting { due }) if *due > now => self.wait_until(*due).await,
                 _ if in_doubt(&standing).is_some() => self.wait_until(due).await,
@@ -170,6 +186,7 @@ impl Attempt {
     pub async fn conclude_older(&self, flow: Flow) -> (Flow, Vec<Job>) {
         let mut rest = Vec::new();
         match flow {
+            Flow::Applied | Flow::Later(_) if self.alone.get().is_some() => return (flow, self.older.clone()),
             Flow::Done => return (flow, self.older.clone()),
             Flow::Halted | Flow::Stopped | Flow::Again => return (flow, rest),
             Flow::Applied | Flow::Later(_) => {}

@@ -1,11 +1,12 @@
 //! What follows from an outcome: the commits after the call, and the ack.
 
 use super::{
-    Arc, Attempt, Call, Charge, DeadClass, DeadLetter, Doubt, Duration, Early, Entry, Flow, Gate, LedgerEntry, Link,
-    LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step, StoreError,
-    Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
+    Arc, Attempt, Basis, Call, Charge, DeadClass, DeadLetter, Doubt, Duration, Early, Entry, Flow, Gate, LedgerEntry,
+    Link, LinkState, Made, OnDoubt, Outcome, Progress, Record, Scope, Settlement, SignedDuration, Standing, Step,
+    StoreError, Suspension, Timestamp, Verb, first_retry, in_doubt, route, schedule,
 };
 use crate::deliver::halts::next_probe;
+use crate::event::Received;
 
 /// A retry that is to come.
 pub(super) struct Later<'a> {
@@ -34,8 +35,10 @@ impl Attempt {
                 if account {
                     self.pause_account(&self.plan.to.gate, after, &why).await;
                 }
-                // Made once more as it was, it leaves nothing in doubt.
-                let doubt = in_doubt(standing).filter(|_| !call.idempotent);
+                // It can be made again as it is, but nothing can be done in its place before it has been answered: what is
+                // linked then is not known, and the next would make the record again, or change one that is gone.
+                let worked = (call.idempotent && made.worked).then_some(Doubt { verb, since: made.since });
+                let doubt = in_doubt(standing).or(worked);
                 let refund = made.refund;
                 self.retry_later(standing, Later { call: Some(call), after, why, doubt, refund }).await
             }
@@ -92,7 +95,8 @@ impl Attempt {
         let first = first_retry(standing, now).unwrap_or(now);
         let patience = SignedDuration::try_from(retry.give_up_after).unwrap_or(SignedDuration::MAX);
         if now.duration_since(first) >= patience {
-            match doubt.filter(|doubt| self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
+            let repeats = call.is_some_and(|call| call.idempotent);
+            match doubt.filter(|doubt| !repeats && self.plan.on_doubt(doubt.verb) != OnDoubt::Retry) {
                 Some(doubt) => self.hold(doubt.verb, call, standing, why).await?,
                 None => self.give_up(standing, DeadClass::Exhausted, why, call).await?,
             }
@@ -123,7 +127,7 @@ impl Attempt {
                 .and_then(|call| call.remote_id.clone())
                 .or_else(|| before.and_then(|l| l.remote_id.clone())),
             version: before.and_then(|l| l.version),
-            received: before.map_or(self.event().received, |l| l.received),
+            received: before.map_or(Received::BEFORE_ALL, |l| l.received),
             state: LinkState::InDoubt,
             content: None,
         };
@@ -172,11 +176,30 @@ impl Attempt {
         self.ack().await
     }
 
+    /// Ends a delivery for what its link is: nothing is to be done, and from now on the link is this.
+    pub(super) async fn end_by_link(
+        &self,
+        standing: &Standing,
+        ending: &str,
+        detail: String,
+        link: Option<Link>,
+    ) -> Early<()> {
+        let mut settlement = self.settlement(self.done(ending, standing));
+        settlement.new_link = link;
+        settlement.basis = Basis::Link { seen: standing.link.clone(), instead_of: self.instead_of() };
+        self.settle(settlement).await?;
+        self.ended(standing, ending, detail).await
+    }
+
     /// Ends a delivery.
     pub(super) async fn end(&self, standing: &Standing, ending: &str, detail: String, link: Option<Link>) -> Early<()> {
         let mut settlement = self.settlement(self.done(ending, standing));
         settlement.new_link = link;
         self.settle(settlement).await?;
+        self.ended(standing, ending, detail).await
+    }
+
+    async fn ended(&self, standing: &Standing, ending: &str, detail: String) -> Early<()> {
         self.matched(standing);
         tracing::info!(ending, "{}", self.masked(&detail));
         if ending == "delivered" {
@@ -240,7 +263,7 @@ impl Attempt {
             new_link: None,
             refund: None,
             dead: None,
-            begun: self.begun.get().is_some(),
+            basis: if self.begun.get().is_some() { Basis::Intent } else { Basis::Delivery },
         }
     }
 
@@ -281,12 +304,14 @@ impl Attempt {
     pub(super) async fn settle(&self, settlement: Settlement) -> Early<()> {
         let settle = || async {
             match self.services.store.settle(settlement.clone()).await {
-                Err(StoreError::Fenced(_)) => Ok(false),
-                other => other.map(|()| true),
+                Err(StoreError::Fenced(_)) => Ok(Err(Flow::Halted)),
+                Err(StoreError::Overtaken(_)) => Ok(Err(Flow::Again)),
+                other => other.map(Ok),
             }
         };
-        if self.insist("outcome", settle).await? {
-            return Ok(());
+        let settled = self.insist("outcome", settle).await?;
+        if settled != Err(Flow::Halted) {
+            return settled;
         }
         // What it came to is the other's to find out: the message stays, and is looked at again.
         tracing::warn!("another process has taken this delivery up meanwhile");

@@ -58,14 +58,14 @@ impl Attempt {
         let all = self.kept(self.send_all(&calls, party.permit)).await;
         self.admission_ends(all.iter().map(|sent| went(&sent.outcome)).fold(None, better));
         let mut results = all.into_iter();
-        let own = results.next().unwrap_or_else(lost);
+        let own = results.next().unwrap_or_else(|| lost(call));
         for ((_, result), sent) in companions.into_iter().zip(results) {
             // One who is gone left its intent open: the call is in doubt there.
             let _ = result.send(sent);
         }
         self.tell(call, &own, started);
         let refund = own.unsent.then_some(charge);
-        Ok(Made { outcome: own.outcome, since, refund })
+        Ok(Made { worked: own.may_have_worked(), outcome: own.outcome, since, refund })
     }
 
     /// Comes along with another's call.
@@ -75,12 +75,12 @@ impl Attempt {
         let started = tokio::time::Instant::now();
         let (result, comes) = tokio::sync::oneshot::channel();
         let sent = match invitation.ready.send(result) {
-            Ok(()) => self.kept(comes).await.unwrap_or_else(|_| if call.idempotent { again() } else { lost() }),
+            Ok(()) => self.kept(comes).await.unwrap_or_else(|_| lost(call)),
             // It went without this one.
             Err(_) => again(),
         };
         self.tell(call, &sent, started);
-        Ok(Made { outcome: sent.outcome, since, refund: None })
+        Ok(Made { worked: sent.may_have_worked(), outcome: sent.outcome, since, refund: None })
     }
 
     /// What became of each of the calls, in their order. The first is paid for.
@@ -188,8 +188,9 @@ fn again() -> Sent {
 }
 
 /// Of one whose leader was lost while it was under way.
-fn lost() -> Sent {
-    let outcome = Outcome::Unknown { why: "the call that it went with was cut off".to_owned() };
+fn lost(call: &Call) -> Sent {
+    let why = "the call that it went with was cut off".to_owned();
+    let outcome = if call.idempotent { Outcome::retry(why) } else { Outcome::Unknown { why } };
     Sent { outcome, status: None, message: String::new(), unsent: false }
 }
 

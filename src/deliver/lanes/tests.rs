@@ -22,6 +22,7 @@ fn job(number: u64, subject: &str, action: Action, version: Option<i64>) -> Job 
         collapse: Collapse::Id,
         generation: 0,
         forced: false,
+        unfetched: false,
         headers: BTreeMap::new(),
         data: Payload::json(b"{}").unwrap(),
     };

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{self, from_word, micros, owner, owner_or_new, word};
-use super::{dead, intents};
+use super::dead;
+use super::intents::{self, Settled};
 use crate::event::{Received, Version};
 use crate::store::{Charge, DeliveryKey, Doubt, LedgerEntry, Link, LinkKey, Progress, Question, Settlement, Standing};
 
@@ -121,7 +122,7 @@ fn alias(db: &Connection, route: i64, body: &[u8; 16], now: Timestamp) -> rusqli
     db.prepare_cached(sql)?.query_row(params![route, body, micros(now)], |row| row.get(0)).optional()
 }
 
-fn link(db: &Connection, key: &LinkKey) -> rusqlite::Result<Option<Link>> {
+pub(super) fn link(db: &Connection, key: &LinkKey) -> rusqlite::Result<Option<Link>> {
     let Some(of) = owner(db, &key.owner)? else { return Ok(None) };
     let sql = "SELECT remote_id, version, clock, process, state, content FROM link WHERE owner = ?1 AND key = ?2";
     db.prepare_cached(sql)?
@@ -157,11 +158,11 @@ pub(super) fn add_calls(db: &Connection, charge: &Charge, calls: i64) -> rusqlit
     db.prepare_cached(sql)?.execute(params![charge.account, charge.month, calls]).map(drop)
 }
 
-/// Writes how a delivery goes on, with link, refund and dead letter. False, and nothing written, if another process has
-/// it.
-pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<bool> {
-    if !intents::may_settle(db, settlement, holder, now)? {
-        return Ok(false);
+/// Writes how a delivery goes on, with link, refund and dead letter; or nothing, if it does not count.
+pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<Settled> {
+    let settled = intents::may_settle(db, settlement, holder, now)?;
+    if settled != Settled::Yes {
+        return Ok(settled);
     }
     let route = owner_or_new(db, &settlement.delivery.route)?;
     let key = delivery_key(&settlement.delivery);
@@ -191,7 +192,7 @@ pub fn settle(db: &Connection, settlement: &Settlement, holder: &str, now: Times
     if let Some(letter) = &settlement.dead {
         dead::write(db, route, &key, letter)?;
     }
-    Ok(true)
+    Ok(Settled::Yes)
 }
 
 /// Writes the first line of a delivery; false if it has one.
@@ -199,7 +200,7 @@ pub fn enlist(db: &Connection, settlement: &Settlement, holder: &str, now: Times
     if entry(db, &settlement.delivery, now)?.is_some() {
         return Ok(false);
     }
-    settle(db, settlement, holder, now)
+    Ok(settle(db, settlement, holder, now)? == Settled::Yes)
 }
 
 /// What the ledger needs to know of a delivery besides how far it is.

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use super::codec::{self, micros, owner, owner_or_new};
 use super::deliveries::{self, Line, delivery_key};
 use crate::event::Received;
-use crate::store::{Ahead, Begun, DeliveryKey, Doubt, Intent, LEASE, LedgerEntry, LinkKey, Progress, Settlement};
+use crate::store::{
+    Ahead, Basis, Begun, DeliveryKey, Doubt, Intent, LEASE, LedgerEntry, Link, LinkKey, Progress, Settlement,
+};
 
 /// Where a delivery stands in the row of those of its link.
 pub struct Place<'a> {
@@ -16,6 +18,9 @@ pub struct Place<'a> {
     /// Those of its route that it stands for: they need not go first, unless a call of theirs may have taken effect.
     pub instead_of: &'a [DeliveryKey],
 }
+
+/// As far as those that go before a delivery are counted.
+const FAR: u32 = 1_000;
 
 /// The first delivery of the link that has to end before this one. Of equal receipts (one event on two routes, a
 /// replay) the order of the ledger's keys decides.
@@ -49,7 +54,12 @@ pub fn ahead(db: &Connection, place: &Place<'_>) -> rusqlite::Result<Option<Ahea
         let waits = matches!(progress, Progress::Waiting { .. }) && !in_doubt;
         let own = row.get::<_, Option<i64>>("route")? == route;
         if !(waits && own && instead_of.contains(&row.get("key")?)) {
-            return Ok(Some(Ahead { event: row.get("event")?, progress }));
+            let event = row.get("event")?;
+            let mut others = 0;
+            while others < FAR && rows.next()?.is_some() {
+                others += 1;
+            }
+            return Ok(Some(Ahead { event, progress, others }));
         }
     }
     Ok(None)
@@ -84,7 +94,8 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
                     AND (state = 1 OR state < 3 AND since IS NOT NULL))";
     let in_doubt = db.prepare_cached(open)?.query_row(params![route, key], |row| row.get(0))?;
     let behind = if in_doubt { under_way(db, &place, now)? } else { ahead(db, &place)?.is_some() };
-    if behind || taken(db, &intent.delivery, holder, now)?.is_some() {
+    let beaten = behind || taken(db, &intent.delivery, holder, now)?.is_some();
+    if beaten || is_past(db, (route, &key), intent.attempt, now)? || has_changed(db, intent)? {
         return Ok(Begun::Busy);
     }
     if let Some(used) = intent.charge.as_ref().map(|charge| deliveries::used_up(db, charge)).transpose()?.flatten() {
@@ -113,6 +124,22 @@ pub fn begin(db: &Connection, intent: &Intent, holder: &str, now: Timestamp) -> 
     Ok(Begun::Go)
 }
 
+/// True if the delivery has ended, or this attempt of it, since it was decided what to do: another process had a copy of
+/// its message.
+fn is_past(db: &Connection, (route, key): (i64, &[u8; 16]), attempt: u32, now: Timestamp) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM ledger WHERE route = ?1 AND key = ?2
+                    AND (state < 3 OR expires >= ?4) AND (state >= 2 OR attempt > ?3))";
+    db.prepare_cached(sql)?.query_row(params![route, key, attempt, micros(now)], |row| row.get(0))
+}
+
+/// True if the link is another than the one by which it was decided what to do.
+fn has_changed(db: &Connection, intent: &Intent) -> rusqlite::Result<bool> {
+    // What is known of the content is forgotten by intents themselves.
+    let bare = |link: &Link| Link { content: None, ..link.clone() };
+    let there = deliveries::link(db, &intent.link)?;
+    Ok(there.as_ref().map(bare) != intent.seen.as_ref().map(bare))
+}
+
 /// True if a call of another delivery of the link may be on its way this moment.
 fn under_way(db: &Connection, place: &Place<'_>, now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM ledger
@@ -136,12 +163,49 @@ pub fn renew(db: &Connection, delivery: &DeliveryKey, holder: &str, now: Timesta
     db.prepare_cached(sql)?.execute(params![delivery.route, delivery_key(delivery), holder, until]).map(drop)
 }
 
-/// Whether a settlement counts: nobody else has the delivery under way, and none has taken it up since its intent.
-pub fn may_settle(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<bool> {
+/// Whether a settlement counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Yes,
+    /// Another process has the delivery under way, or has taken it up since its intent.
+    Fenced,
+    /// What it was decided by is not so any more.
+    Overtaken,
+}
+
+/// Whether a settlement counts.
+pub fn may_settle(db: &Connection, settlement: &Settlement, holder: &str, now: Timestamp) -> rusqlite::Result<Settled> {
     if taken(db, &settlement.delivery, holder, now)?.is_some() {
-        return Ok(false);
+        return Ok(Settled::Fenced);
     }
-    let Some(route) = owner(db, &settlement.delivery.route)?.filter(|_| settlement.begun) else { return Ok(true) };
+    let Some(route) = owner(db, &settlement.delivery.route)? else { return Ok(Settled::Yes) };
+    let settled = match &settlement.basis {
+        Basis::Delivery => Settled::Yes,
+        Basis::Intent if is_own(db, route, settlement, holder)? => Settled::Yes,
+        Basis::Intent => Settled::Fenced,
+        Basis::Link { seen, instead_of } => {
+            let place = Place {
+                delivery: &settlement.delivery,
+                link: &settlement.link,
+                received: settlement.received,
+                instead_of,
+            };
+            let as_seen = deliveries::link(db, &settlement.link)? == *seen && ahead(db, &place)?.is_none();
+            if as_seen || has_ended(db, route, settlement)? { Settled::Yes } else { Settled::Overtaken }
+        }
+    };
+    Ok(settled)
+}
+
+/// True if it was settled already, and the answer was lost.
+fn has_ended(db: &Connection, route: i64, settlement: &Settlement) -> rusqlite::Result<bool> {
+    let Progress::Done { ending } = &settlement.entry.progress else { return Ok(false) };
+    let sql = "SELECT EXISTS (SELECT 1 FROM ledger WHERE route = ?1 AND key = ?2 AND state = 3 AND ending = ?3)";
+    db.prepare_cached(sql)?.query_row(params![route, delivery_key(&settlement.delivery), ending], |row| row.get(0))
+}
+
+/// True if the delivery is still this process's since its intent.
+fn is_own(db: &Connection, route: i64, settlement: &Settlement, holder: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT holder, ending FROM ledger WHERE route = ?1 AND key = ?2";
     let found = db
         .prepare_cached(sql)?

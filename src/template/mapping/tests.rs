@@ -155,6 +155,22 @@ fn the_tables_are_known_with_their_places() {
 }
 
 #[test]
+fn what_is_taken_literally_is_not_escaped() {
+    let mut context = Context::new(Arc::new(Tables::default()));
+    let data = json!({ "t": "a&b", "rows": [{ "u": "x?a&b" }], "whole": { "url": "c&d", "text": "c&d" } });
+    context.set("data", &data);
+    let map = json!({
+        "text": "{{ data.t }}",
+        "metadata": { "deep": ["{{ data.t }}"] },
+        "blocks": { "$each": "data.rows", "$map": { "url": "https://{{ item.u }}", "text": "{{ item.u }}" } },
+        "whole": "{{ data.whole }}",
+    });
+    let map = Mapping::compile(&node(&map, 1)).unwrap();
+    let rendered = map.render(&context, Escape::Texts(&["url", "metadata"])).unwrap();
+    assert_snapshot!(Value::Object(rendered), @r#"{"text":"a&amp;b","metadata":{"deep":["a&b"]},"blocks":[{"url":"https://x?a&b","text":"x?a&amp;b"}],"whole":{"url":"c&d","text":"c&amp;d"}}"#);
+}
+
+#[test]
 fn names_are_those_at_the_top() {
     let map = Mapping::compile(&node(&json!({ "a": { "b": 1 }, "제목": "x" }), 1)).unwrap();
     assert_eq!(map.names(), ["a", "제목"]);

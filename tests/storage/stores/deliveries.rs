@@ -42,7 +42,7 @@ pub async fn a_doubt_is_remembered_while_it_waits_and_not_beyond_a_persons_word(
     settlement.entry.doubt = doubt;
     rig.settle(settlement).await;
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     (intent.verb, intent.since) = (Verb::Reply, since);
     rig.store.begin(intent).await.expect("begun");
     assert_eq!(rig.standing(&case).await.entry.expect("a line").doubt, doubt);
@@ -79,7 +79,7 @@ pub async fn the_first_retry_is_remembered_through_the_attempts(rig: Rig) {
     let waiting =
         LedgerEntry { attempt: 2, progress: Progress::Waiting { due }, first_retry: Some(rig.now()), doubt: None };
     assert_eq!(rig.store.entry(case.key()).await.expect("read"), Some(waiting));
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     (intent.attempt, intent.first_retry) = (2, Some(rig.now()));
     rig.store.begin(intent).await.expect("begun");
     let entry = rig.standing(&case).await.entry.expect("the entry");
@@ -214,11 +214,12 @@ pub async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead(rig: Rig) {
     rig.settle(rig.settlement(&second, Progress::Held { verb: Verb::Update })).await;
     rig.settle(rig.settlement(&first, Progress::Waiting { due: rig.now() })).await;
 
-    let waiting = Ahead { event: first.event.key(), progress: Progress::Waiting { due: rig.now() } };
+    let waiting = Ahead { event: first.event.key(), progress: Progress::Waiting { due: rig.now() }, others: 1 };
     assert_eq!(rig.standing(&third).await.ahead, Some(waiting.clone()));
     assert_eq!(rig.standing(&second).await.ahead, Some(waiting));
-    let held = Ahead { event: second.event.key(), progress: Progress::Held { verb: Verb::Update } };
-    assert_eq!(rig.standing(&first).await.ahead, Some(held.clone()), "a later one in doubt is");
+    let held = Ahead { event: second.event.key(), progress: Progress::Held { verb: Verb::Update }, others: 0 };
+    let of_two = Ahead { others: 1, ..held.clone() };
+    assert_eq!(rig.standing(&first).await.ahead, Some(of_two), "a later one in doubt is");
     assert_eq!(rig.standing(&elsewhere).await.ahead, None);
 
     rig.done(&first).await;
@@ -232,31 +233,31 @@ pub async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead(rig: Rig) {
 
 pub async fn p5_calls_are_charged_until_they_are_used_up(rig: Rig) {
     let store = &rig.store;
-    let begin = |id: &str, limit| {
+    let begin = async |id: &str, limit| {
         let case = rig.case(id, id);
-        let mut intent = rig.intent(&case);
+        let mut intent = rig.intent(&case).await;
         intent.charge = Some(charge(limit));
         (case, intent)
     };
     for id in ["1", "2"] {
-        assert_eq!(store.begin(begin(id, Some(2)).1).await.expect("begun"), Begun::Go);
+        assert_eq!(store.begin(begin(id, Some(2)).await.1).await.expect("begun"), Begun::Go);
     }
-    let (third, intent) = begin("3", Some(2));
+    let (third, intent) = begin("3", Some(2)).await;
     assert_eq!(store.begin(intent).await.expect("asked"), Begun::UsedUp { used: 2 });
     assert_eq!(rig.standing(&third).await.entry, None, "nothing was written");
     assert_eq!(store.used("daou", "2026-11").await.expect("read"), 2);
     assert_eq!(store.used("daou", "2026-12").await.expect("read"), 0);
 
-    assert_eq!(store.begin(begin("4", None).1).await.expect("begun"), Begun::Go, "counted without a limit");
+    assert_eq!(store.begin(begin("4", None).await.1).await.expect("begun"), Begun::Go, "counted without a limit");
     assert_eq!(store.used("daou", "2026-11").await.expect("read"), 3);
     store.set_used("daou", "2026-11", 1).await.expect("set");
-    assert_eq!(store.begin(begin("5", Some(2)).1).await.expect("begun"), Begun::Go);
+    assert_eq!(store.begin(begin("5", Some(2)).await.1).await.expect("begun"), Begun::Go);
     assert_eq!(store.used("daou", "2026-11").await.expect("read"), 2);
 }
 
 pub async fn p5_a_call_that_was_not_sent_is_given_back_once(rig: Rig) {
     let case = rig.case("1", "k");
-    let mut intent = rig.intent(&case);
+    let mut intent = rig.intent(&case).await;
     intent.charge = Some(charge(None));
     rig.store.begin(intent).await.expect("begun");
     let mut settlement = rig.settlement(&case, Progress::Waiting { due: rig.now() });

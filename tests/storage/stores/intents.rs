@@ -1,7 +1,7 @@
 //! Whose turn it is, and whose intent counts.
 
 use dari::outcome::Verb;
-use dari::store::{Begun, Content, LEASE, Link, LinkKey, Progress, StoreError};
+use dari::store::{Basis, Begun, Content, LEASE, Link, LinkKey, Progress, StoreError};
 use jiff::SignedDuration;
 
 use super::{Case, Rig, done, linked};
@@ -12,11 +12,11 @@ fn lease() -> SignedDuration {
 
 impl Rig {
     async fn try_begin(&self, case: &Case) -> Begun {
-        self.store.begin(self.intent(case)).await.expect("asked")
+        self.store.begin(self.intent(case).await).await.expect("asked")
     }
 
     fn after_call(&self, case: &Case, progress: Progress) -> dari::store::Settlement {
-        dari::store::Settlement { begun: true, ..self.settlement(case, progress) }
+        dari::store::Settlement { basis: Basis::Intent, ..self.settlement(case, progress) }
     }
 }
 
@@ -61,7 +61,7 @@ pub async fn p3_what_stands_for_others_does_not_wait_for_those_that_wait(rig: Ri
     let waits = || Progress::Waiting { due: rig.now() };
     rig.settle(rig.settlement(&one, waits())).await;
     rig.settle(rig.settlement(&two, waits())).await;
-    let mut intent = rig.intent(&three);
+    let mut intent = rig.intent(&three).await;
     intent.instead_of = vec![two.key()];
     assert_eq!(rig.store.begin(intent.clone()).await.expect("asked"), Begun::Busy, "the first is none of them");
     intent.instead_of.push(one.key());
@@ -73,7 +73,7 @@ pub async fn p3_what_stands_for_others_does_not_wait_for_those_that_wait(rig: Ri
 
 pub async fn p6_what_another_process_has_under_way_is_its_own_until_its_lease_ends(rig: Rig) {
     let (case, later) = (rig.case("1", "k"), rig.case("2", "k"));
-    assert_eq!(rig.other.begin(rig.intent(&case)).await.expect("asked"), Begun::Go);
+    assert_eq!(rig.other.begin(rig.intent(&case).await).await.expect("asked"), Begun::Go);
     let until = rig.now() + lease();
     assert_eq!(rig.standing(&case).await.busy, Some(until));
     assert_eq!(rig.try_begin(&case).await, Begun::Busy);
@@ -88,7 +88,7 @@ pub async fn p6_what_another_process_has_under_way_is_its_own_until_its_lease_en
 
 pub async fn an_intent_is_kept_for_as_long_as_it_is_renewed(rig: Rig) {
     let case = rig.case("1", "k");
-    rig.other.begin(rig.intent(&case)).await.expect("begun");
+    rig.other.begin(rig.intent(&case).await).await.expect("begun");
     for _ in 0..4 {
         rig.clock.advance(lease() / 2);
         rig.other.renew(case.key()).await.expect("renewed");
@@ -99,7 +99,7 @@ pub async fn an_intent_is_kept_for_as_long_as_it_is_renewed(rig: Rig) {
     // It is another's now.
     rig.other.renew(case.key()).await.expect("asked");
     rig.clock.advance(lease());
-    assert_eq!(rig.other.begin(rig.intent(&case)).await.expect("asked"), Begun::Go);
+    assert_eq!(rig.other.begin(rig.intent(&case).await).await.expect("asked"), Begun::Go);
 }
 
 pub async fn p6_an_outcome_of_a_delivery_that_was_taken_over_counts_no_more(rig: Rig) {
@@ -109,7 +109,7 @@ pub async fn p6_an_outcome_of_a_delivery_that_was_taken_over_counts_no_more(rig:
         Progress::Held { verb: Verb::Create },
     ]) {
         let case = rig.case(id, id);
-        rig.other.begin(rig.intent(&case)).await.expect("begun");
+        rig.other.begin(rig.intent(&case).await).await.expect("begun");
         rig.clock.advance(lease());
         rig.begin(&case).await;
         rig.settle(rig.after_call(&case, progress)).await;

@@ -11,19 +11,25 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{FORM, OPEN_API_KEY, Question, Shared, Stored};
+use super::{FORM, OPEN_API_KEY, Question, Shared, Stored, WORKSPACE, places};
 
 /// The longest page.
 const MOST: u64 = 100;
 
 pub(super) fn router(shared: &Shared) -> Router<Shared> {
     let form = Router::new()
+        .route("/", get(places::one_form))
         .route("/fields", get(fields))
         .route("/hidden-fields", get(hidden_fields))
         .route("/responses", get(list))
         .route("/responses/search", post(search))
         .route("/responses/{id}", get(one));
-    Router::new().nest(&format!("/forms/{FORM}"), form).route_layer(from_fn_with_state(shared.clone(), key))
+    Router::new()
+        .route("/workspaces", get(places::open_workspaces))
+        .route("/forms", get(places::forms))
+        .route(&format!("/workspaces/{WORKSPACE}/forms"), get(places::forms))
+        .nest(&format!("/forms/{FORM}"), form)
+        .route_layer(from_fn_with_state(shared.clone(), key))
 }
 
 async fn key(State(shared): State<Shared>, headers: HeaderMap, request: Request, next: Next) -> Response {
@@ -110,7 +116,8 @@ fn page_of(shared: &Shared, search: &Search) -> Response {
 }
 
 async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    match shared.form().responses.iter().find(|r| r.id == id) {
+    let (now, form) = (shared.clock.now(), shared.form());
+    match form.responses.iter().find(|r| r.id == id && form.switches.shows(r, now)) {
         Some(response) => Json(json!({"success": true, "data": written(response)})).into_response(),
         None => error(StatusCode::NOT_FOUND, "Response not found"),
     }

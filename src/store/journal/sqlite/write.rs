@@ -3,28 +3,44 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::super::{Entry, Polled, Record, Refused, Step};
 use crate::event::{Event, Payload};
 use crate::store::sqlite::{json, key, micros};
 
-/// Writes events that are not there yet.
+/// Writes events that are not there yet. One whose subject has been read anew takes the place of what it came as.
 pub fn events(db: &Connection, events: &[Arc<Event>], bodies: bool) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT OR IGNORE INTO event (key, id, source, type, subject, at, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
+    let mut is_unfetched =
+        db.prepare_cached("SELECT seq FROM event WHERE key = ?1 AND json_extract(head, '$.unfetched') = 1")?;
+    let mut change = db.prepare_cached("UPDATE event SET type = ?2, subject = ?3, head = ?4 WHERE seq = ?1")?;
+    let mut forget_body = db.prepare_cached("DELETE FROM body WHERE seq = ?1")?;
     let mut add_body = db.prepare_cached("INSERT INTO body (seq, at, form, data) VALUES (?1, ?2, ?3, ?4)")?;
     for event in events {
         let at = micros(event.received.at());
         let row = params![key(&[&event.key()]), event.id, event.source, event.kind, event.subject, at, head(event)?];
-        if add.execute(row)? == 1 && bodies {
+        let seq = if add.execute(row)? == 1 {
+            Some(db.last_insert_rowid())
+        } else if event.unfetched {
+            None
+        } else {
+            let known = is_unfetched.query_row([key(&[&event.key()])], |row| row.get(0)).optional()?;
+            if let Some(seq) = known {
+                change.execute(params![seq, event.kind, event.subject, head(event)?])?;
+                forget_body.execute([seq])?;
+            }
+            known
+        };
+        if let Some(seq) = seq.filter(|_| bodies) {
             let (form, text) = match &event.data {
                 Payload::Json(raw) => (false, raw.get()),
                 Payload::Form(text) => (true, text.as_str()),
             };
-            add_body.execute(params![db.last_insert_rowid(), at, form, text])?;
+            add_body.execute(params![seq, at, form, text])?;
         }
     }
     Ok(())
@@ -43,6 +59,7 @@ fn head(event: &Event) -> rusqlite::Result<String> {
         collapse: event.collapse,
         generation: event.generation,
         forced: event.forced,
+        unfetched: event.unfetched,
         headers: event.headers.clone(),
         data: Payload::from_value(&Value::Null),
     })
