@@ -8,6 +8,6 @@ mod dooray;
 mod limits;
 mod senders;
 mod support;
-mod worksection;
 mod walla;
 mod workfront;
+mod worksection;
