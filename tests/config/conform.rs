@@ -284,6 +284,8 @@ async fn a_sandbox_shows_its_state_and_refuses_what_its_vendor_has_not() {
     for manifest in all() {
         let Some(served) = sandbox(manifest).await else { continue };
         assert!(served.state().await.is_object(), "{} shows no state", manifest.name);
+        // It is what installs the process's TLS provider.
+        std::sync::LazyLock::force(&CLIENT);
         let http = reqwest::Client::new();
         let answer = http.get(format!("{}/no/such/thing", served.url)).send().await.unwrap();
         assert!(!answer.status().is_success() && served.calls.count() == 1, "{} takes anything", manifest.name);
