@@ -33,6 +33,16 @@ const SOURCES: &[Example] = &[
     ("dooray-calendar", "token: <token>", "account: a, calendars: ['<calendar>'], start: all"),
     ("dooray-task", "token: <token>", "account: a, project: '<project>', start: all"),
     ("dooray-hook", "token: <token>", "account: a, project: '<project>', secrets: [0123456789abcdef]"),
+    (
+        "workfront",
+        "host: acme.my.workfront.com, auth: { session: <auth.session> }",
+        "account: a, object: task, start: all",
+    ),
+    (
+        "workfront-hook",
+        "host: acme.my.workfront.com, auth: { session: <auth.session> }",
+        "account: a, object: task, tokens: [0123456789abcdef]",
+    ),
     ("github-hook", "", "secrets: [hush]"),
     ("stripe-hook", "", "secrets: [whsec_hush]"),
     ("shopify-hook", "", "secrets: [hush]"),
@@ -57,12 +67,13 @@ const SINKS: &[Example] = &[
     ("dooray-message", "token: <token>", "account: a, channel: '<channel>'"),
     ("dooray-calendar", "token: <token>", "account: a, calendar: '<calendar>'"),
     ("dooray-task", "token: <token>", "account: a, project: '<project>'"),
+    ("workfront", "host: acme.my.workfront.com, auth: { session: <auth.session> }", "account: a, object: task"),
     ("http", "", "url: 'URL', allow_private: true"),
     ("notes", "token: <token>", "account: a, notebook: <notebook>"),
 ];
 
 /// Kinds that bring their lines with them when they land.
-const LATER: &[&str] = &["workfront", "workfront-hook", "worksection"];
+const LATER: &[&str] = &["worksection"];
 
 fn all() -> impl Iterator<Item = &'static Manifest> {
     connectors::ALL.iter().copied().chain([&template::MANIFEST])
@@ -171,28 +182,22 @@ enum Keys {
 /// A config with one thing in it.
 fn config(manifest: &'static Manifest, section: &str, example: &Example, more: &str, at: &str, keys: Keys) -> Config {
     let (kind, account, settings) = example;
-    let fill = |text: &str| {
+    let fill = |text: &str, keys: Keys| {
         let mut text = text.replace("URL", at);
         for (key, value) in manifest.sandbox.iter().flat_map(|sandbox| sandbox.knows) {
+            let value = if keys == Keys::Wrong { "wrong" } else { value };
             text = text.replace(&format!("<{key}>"), value);
         }
         text
     };
-    let mut account = fill(account);
-    if keys == Keys::Wrong && !account.is_empty() {
-        account = account
-            .split(", ")
-            .map(|pair| format!("{}: wrong", pair.split(':').next().unwrap()))
-            .collect::<Vec<_>>()
-            .join(", ");
-    }
+    let account = fill(account, keys);
     let accounts = if account.is_empty() {
         String::new()
     } else {
         let at = if at.is_empty() { "https://vendor.example.com" } else { at };
         format!("accounts: {{ a: {{ {}: {{ {account}, url: '{at}' }} }} }}\n", manifest.name)
     };
-    let mut settings = fill(settings) + more;
+    let mut settings = fill(settings, Keys::Right) + more;
     if keys == Keys::Wrong {
         settings = settings.replace("sandbox-key", "wrong");
     }
@@ -279,6 +284,8 @@ async fn a_sandbox_shows_its_state_and_refuses_what_its_vendor_has_not() {
     for manifest in all() {
         let Some(served) = sandbox(manifest).await else { continue };
         assert!(served.state().await.is_object(), "{} shows no state", manifest.name);
+        // It is what installs the process's TLS provider.
+        std::sync::LazyLock::force(&CLIENT);
         let http = reqwest::Client::new();
         let answer = http.get(format!("{}/no/such/thing", served.url)).send().await.unwrap();
         assert!(!answer.status().is_success() && served.calls.count() == 1, "{} takes anything", manifest.name);

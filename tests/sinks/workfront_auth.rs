@@ -124,8 +124,8 @@ async fn refused_credentials_stop_the_account_and_show_no_secret() {
         let world = World::of(&MANIFEST).await;
         let sink = world.sink(&way, SINK);
         let why = match world.try_it(&*sink, &task()).await {
-            Tried::Came(Outcome::Suspend { what: Scope::Account, why, .. }) => why,
-            Tried::Unanswered(dari::connectors::client::SendError::Refused(why)) => why,
+            Tried::Came(Outcome::Suspend { what: Scope::Account, why, .. })
+            | Tried::Unanswered(dari::connectors::client::SendError::Refused(why)) => why,
             other => panic!("{other:?}"),
         };
         assert!(!why.contains("hunter2"), "{why}");

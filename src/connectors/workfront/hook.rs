@@ -50,7 +50,7 @@ const FILTER: &[Field] = &[
             "notContains",
         ]),
         need: Need::Default("eq"),
-        doc: "How.",
+        doc: "How they are compared.",
     },
     Field {
         name: "state",
@@ -100,7 +100,7 @@ const FIELDS: &[Field] = &[
     Field {
         name: "fetch",
         kind: Kind::Boolean,
-        need: Need::NotYet("reading the object again before it is passed on comes later"),
+        need: Need::Default("false"),
         doc: "Reads the object again with the account first, with all of its own and its custom fields: what a message says is then only a hint that something happened.",
     },
     Field {
