@@ -186,9 +186,9 @@ async fn send(State(op): Op, Path(source): Path<String>, Told(request): Told<Sen
     }
     let new = NewEvent::from_fixture(&request.event).map_err(OperatorError::Refused)?;
     let event = new.stamp(&source, &op.clock).map_err(|e| OperatorError::Refused(e.to_string()))?;
-    let id = event.id.clone();
+    let (id, key) = (event.id.clone(), event.key());
     op.broker.publish(vec![Arc::new(event)]).await?;
-    op.write_down(&format!("put event {id} into source {source}"));
+    op.tell_journey(key, "put in by hand");
     json(serde_json::json!({ "id": id }))
 }
 

@@ -96,7 +96,7 @@ impl Operator {
             let steps = take_route(&mut steps, &former);
             routes.push(RouteJourney { route: former, to: None, not_bound: None, ledger: None, steps });
         }
-        Ok(Journey { event: self.masked(listed), routes })
+        Ok(Journey { event: self.masked(listed), routes, steps })
     }
 
     pub(super) fn masked(&self, mut listed: Listed) -> Listed {
@@ -110,6 +110,9 @@ impl Operator {
             let mut data = event.data.value();
             let masked = self.redactor.values(&data);
             masked.value(&mut data);
+            for header in event.headers.values_mut() {
+                *header = masked.text(header);
+            }
             event.data = crate::event::Payload::from_value(&data);
         }
         event

@@ -15,6 +15,9 @@ pub struct Journey {
     pub event: Listed,
     /// What became of it on each route of the config, and on former routes that left steps.
     pub routes: Vec<RouteJourney>,
+    /// What happened that belongs to no route, as that a person put it in.
+    #[serde(default)]
+    pub steps: Vec<Entry>,
 }
 
 /// An event's journey on one route.

@@ -165,6 +165,9 @@ fn tell(journey: &Journey) -> Result {
     if journey.event.body {
         output::line(format!("  data {}", output::short(&event.data.value().to_string(), 300)))?;
     }
+    for entry in &journey.steps {
+        output::line(format!("  {}  {}", output::clock(entry.at), step(&entry.step)))?;
+    }
     for route in &journey.routes {
         output::line("")?;
         tell_route(route)?;

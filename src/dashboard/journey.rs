@@ -29,11 +29,14 @@ pub(super) async fn page(page: Page, State(board): State<Dashboard>, Query(which
 }
 
 fn body(page: &Page, journey: Result<Journey>) -> Result<Markup> {
-    let Journey { event: Listed { event, body, .. }, routes } = journey?;
+    let Journey { event: Listed { event, body, .. }, routes, steps } = journey?;
     let (concerned, others): (Vec<_>, Vec<_>) = routes.into_iter().partition(|route| route.not_bound.is_none());
     Ok(html! {
         h1 { (event.kind) @if let Some(subject) = &event.subject { " " span.subject { (subject) } } }
         (head(page, &event))
+        @if !steps.is_empty() {
+            ol.timeline { @for (at, entry) in steps.iter().enumerate() { (step(page, "", at, entry)) } }
+        }
         section aria-labelledby="payload-title" {
             h2 #payload-title { (page.say("Payload")) }
             @if body { (page.json(&event.data.value())) } @else {
