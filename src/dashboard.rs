@@ -37,6 +37,7 @@ mod show;
 mod sinks;
 mod sources;
 mod spark;
+mod week;
 pub mod words;
 
 /// What pages may load and send: only what is ours.
@@ -56,8 +57,7 @@ struct Parts {
     stop: CancellationToken,
     /// What deeds came to, until the next page shows it.
     told: Mutex<VecDeque<(u64, Told)>>,
-    /// The last seven days, counted at most once a minute.
-    week: tokio::sync::Mutex<Option<overview::Week>>,
+    week: Mutex<week::Week>,
     /// Held while a wrong token is answered: guesses come one after the other.
     guess: tokio::sync::Mutex<()>,
 }
@@ -97,7 +97,7 @@ impl Dashboard {
 
 /// All pages. They are for a listener that lets in only those who may come.
 pub fn router(operator: Arc<Operator>, doors: Arc<Doors>, stop: CancellationToken) -> Router {
-    let (told, week, guess) = (Mutex::default(), tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+    let (told, week, guess) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
     Router::new()
         .route("/", get(overview::page))
         .route("/journal", get(events::page))

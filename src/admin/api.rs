@@ -195,9 +195,9 @@ async fn send(State(op): Op, Path(source): Path<String>, Told(request): Told<Sen
     if request.dry_run {
         return json(op.preview(&event).await?);
     }
-    let id = event.id.clone();
+    let (id, key) = (event.id.clone(), event.key());
     op.broker.publish(vec![Arc::new(event)]).await?;
-    op.write_down(&format!("put event {id} into source {source}"));
+    op.tell_journey(key, "put in by hand");
     json(serde_json::json!({ "id": id }))
 }
 

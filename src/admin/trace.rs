@@ -110,6 +110,9 @@ impl Operator {
             let mut data = event.data.value();
             let masked = self.redactor.values(&data);
             masked.value(&mut data);
+            for header in event.headers.values_mut() {
+                *header = masked.text(header);
+            }
             event.data = crate::event::Payload::from_value(&data);
         }
         event

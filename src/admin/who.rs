@@ -63,6 +63,12 @@ impl Operator {
         self.journal.record(Record::Entry(Entry { at, event, route: None, step: Step::Operator { what } }));
     }
 
+    /// Writes down what somebody did in the journey of an event: programs put in many.
+    pub(super) fn tell_journey(&self, event: String, what: &str) {
+        let (at, step) = (self.clock.now(), Step::Operator { what: signed(what) });
+        self.journal.record(Record::Entry(Entry { at, event, route: None, step }));
+    }
+
     /// What people did, newest first, at most so many.
     ///
     /// # Errors

@@ -1,31 +1,23 @@
 //! The first page: whether all is well, what needs a person, and what goes on.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::response::Response;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::page::Page;
 use super::show::{badge, number, query};
 use super::spark::Chart;
-use super::{Dashboard, map};
+use super::{Dashboard, map, week};
 use crate::admin::needs::{Kind, Need, Press, Standings};
 use crate::admin::views::AccountView;
 use crate::admin::{Operator, Result};
 use crate::metrics::pace::{Line, MINUTES, Minute};
 use crate::outcome::Scope;
-use crate::store::journal::{EventFilter, Part, Step};
+use crate::store::journal::{EventFilter, Step};
 
 /// How many of the last deeds are shown.
 const DEEDS: usize = 6;
-/// The parts of the seven days: three hours each.
-const PART: Duration = Duration::from_hours(3);
-const PARTS: i32 = 56;
-/// When they are counted again.
-const RECOUNT: SignedDuration = SignedDuration::from_mins(1);
 
 /// `GET /`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response {
@@ -34,7 +26,6 @@ pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response
 
 async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
     let op = board.operator();
-    let week = week(page, board).await?;
     let newest = op.events(EventFilter { limit: 1, ..EventFilter::default() }).await?;
     let standings = op.standings().await?;
     let needs = op.needs_of(&standings).await?;
@@ -56,7 +47,7 @@ async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
             h2 #hour-title { (page.say("The last hour")) }
             div.charts #hour data-live { (charts(page, &came, &went)) }
         }
-        (seven_days(page, &week))
+        (week::section(page, board))
         (quotas(page, &standings.accounts))
         @if !deeds.is_empty() {
             section aria-labelledby="deeds-title" {
@@ -69,52 +60,6 @@ async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
             }
         }
     })
-}
-
-/// The last seven days as they were counted at some time.
-pub(super) type Week = (Timestamp, Arc<[Part]>);
-
-/// Counting takes longer than drawing: what was counted a minute ago is good enough.
-async fn week(page: &Page, board: &Dashboard) -> Result<Arc<[Part]>> {
-    let mut week = board.0.week.lock().await;
-    if let Some((at, parts)) = &*week
-        && page.now.duration_since(*at).abs() < RECOUNT
-    {
-        return Ok(Arc::clone(parts));
-    }
-    let from = page.now.saturating_sub(SignedDuration::try_from(PART).unwrap_or_default() * PARTS);
-    let from = from.unwrap_or(Timestamp::MIN);
-    let parts: Arc<[Part]> = board.operator().journal.course(from, PART, PARTS.unsigned_abs() as usize).await?.into();
-    *week = Some((page.now, Arc::clone(&parts)));
-    Ok(parts)
-}
-
-fn seven_days(page: &Page, week: &[Part]) -> Markup {
-    let sum = |of: fn(&Part) -> u64| number(week.iter().map(of).sum());
-    #[expect(clippy::cast_precision_loss, reason = "a chart")]
-    let counts = |of: fn(&Part) -> u64| week.iter().map(|part| of(part) as f64).collect();
-    let (since, nothing) = (page.say("7 days ago"), page.say("nothing in seven days"));
-    let chart = |title, bars| page.chart(&Chart { title, unit: page.say("in 3 hours"), since, nothing, bars });
-    html! {
-        @if !week.is_empty() {
-            section aria-labelledby="week-title" {
-                h2 #week-title { (page.say("The last seven days")) }
-                div #week data-live {
-                    p {
-                        (page.fill("{0} events came, {1} deliveries were made and {2} failed.", &[
-                            &sum(|part| part.came), &sum(|part| part.delivered), &sum(|part| part.failed),
-                        ]))
-                    }
-                    div.charts {
-                        (chart(page.say("Events"), vec![("calm", counts(|part| part.came))]))
-                        (chart(page.say("Deliveries"), vec![
-                            ("good", counts(|part| part.delivered)), ("bad", counts(|part| part.failed)),
-                        ]))
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// All lines together.

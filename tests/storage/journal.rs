@@ -138,7 +138,7 @@ async fn what_happened_is_counted_by_parts_of_time() {
     assert_eq!(course(from, 4).await, [part(3, 2, 1), part(2, 0, 1), part(0, 0, 0), part(0, 0, 0)]);
     assert_eq!(
         course(from + SignedDuration::from_hours(1), 1).await,
-        [part(2, 1, 0)],
+        [part(2, 0, 1)],
         "what is outside is not counted"
     );
     assert_eq!(course(from, 0).await, []);

@@ -119,6 +119,7 @@ pub const KOREAN: &[(&str, &str)] = &[
     ("The last hour", "지난 1시간"),
     ("The last event came", "마지막 이벤트:"),
     ("The last seven days", "지난 7일"),
+    ("They are being counted…", "집계하고 있습니다…"),
     ("7 days ago", "7일 전"),
     ("in 3 hours", "건/3시간"),
     ("nothing in seven days", "7일 동안 없음"),
