@@ -174,6 +174,6 @@ fn dead(event: &Arc<Event>, clock: &Clock) -> Settlement {
         new_link: None,
         refund: None,
         dead: Some(letter),
-        begun: false,
+        basis: dari::store::Basis::Delivery,
     }
 }

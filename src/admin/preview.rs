@@ -71,13 +71,11 @@ impl Operator {
             hint: String::new(),
         })?;
         let (name, event) = (&letter.letter.delivery.route, &letter.letter.event);
-        match self.config.routes.iter().find(|route| route.name == *name) {
-            Some(route) => self.preview_on(route, event).await,
-            None => {
-                let (would, why, call) = ends("skipped", format!("the config has no route {name} any more"));
-                Ok(Preview { route: name.clone(), to: letter.letter.sink.clone(), would, why, call })
-            }
+        if let Some(route) = self.config.routes.iter().find(|route| route.name == *name) {
+            return self.preview_on(route, event).await;
         }
+        let (would, why, call) = ends("skipped", format!("the config has no route {name} any more"));
+        Ok(Preview { route: name.clone(), to: letter.letter.sink.clone(), would, why, call })
     }
 
     async fn preview_on(&self, route: &RouteConfig, event: &Event) -> Result<Preview> {

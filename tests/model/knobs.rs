@@ -33,6 +33,7 @@ pub enum Versions {
 
 /// A kind of history.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a knob of its own")]
 pub struct Knobs {
     pub seed: u64,
     /// Seeds all that happens by chance while it runs.

@@ -221,14 +221,6 @@ async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_an
         if came == expected {
             break;
         }
-        {
-            let mut by = [0; 7];
-            for n in &came {
-                by[(*n % 7) as usize] += 1;
-            }
-            eprintln!("T {:?} {} {by:?}", deadline - Instant::now(), came.len());
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
         assert!(Instant::now() < deadline, "{} of {} came", came.len(), expected.len());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::node;
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Got, Receiver};
 use crate::whole::spawn;
 
 /// How long the troubles last.
@@ -150,7 +150,7 @@ async fn p1_p2_p3_p6_nothing_is_lost_or_done_twice_by_kills_and_lost_answers() {
         .map(|s| (format!("s{s}"), vec![(0..sent).rev().find(|n| n % SUBJECTS == s).expect("one at the least")]))
         .collect();
     let all: BTreeSet<i64> = (0..sent).collect();
-    let came = || erp.calls().iter().map(|got| got.n()).collect::<BTreeSet<_>>();
+    let came = || erp.calls().iter().map(Got::n).collect::<BTreeSet<_>>();
     let end = Instant::now() + QUIET;
     // What waits in the broker for its time is in no queue: the end is what is there in the end.
     while came() != all
