@@ -1,9 +1,9 @@
 //! The dashboard: pages for people who look once a week, behind the same listener as the admin API.
 //!
 //! # Layout
-//! [`page`] is what all pages share: the frame, the language, the visitor. A file for each page reads what the
-//! [`Operator`] knows and writes HTML; [`deeds`] are what can be done, each by a form. [`words`] are the two languages.
-//! [`live`] tells an open page that there is news; it then fetches itself and takes over the parts marked `data-live`.
+//! `page` is what all pages share: the frame, the language, the visitor. A file for each page reads what the
+//! [`Operator`] knows and writes HTML; `deeds` are what can be done, each by a form. [`words`] are the two languages.
+//! `live` tells an open page that there is news; it then fetches itself and takes over the parts marked `data-live`.
 //!
 //! Nothing is built and nothing is fetched from elsewhere: styles and script are in the binary, and the pages work
 //! without the script.
