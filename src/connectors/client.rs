@@ -120,7 +120,8 @@ impl Client {
         Self { tokens: Arc::new(Registry::keeping(store)), ..self.clone() }
     }
 
-    /// The same connections with no tokens and no meter: for whatever renews a token, which is not to hold all the others.
+    /// The same connections with no tokens and no meter: for whatever renews a token. It is not to hold all the others, and a
+    /// call that was admitted would wait for itself there.
     #[must_use]
     pub fn bare(&self) -> Self {
         Self { connections: Arc::clone(&self.connections), tokens: Arc::default(), meter: None }
@@ -136,13 +137,6 @@ impl Client {
     #[must_use]
     pub fn metered(&self, meter: Arc<dyn Meter>) -> Self {
         Self { meter: Some(meter), ..self.clone() }
-    }
-
-    /// The same client, whose calls no meter admits: for what is not the account's API, as the renewal of its token. A call
-    /// that was admitted would wait for itself there.
-    #[must_use]
-    pub fn unmetered(&self) -> Self {
-        Self { meter: None, ..self.clone() }
     }
 
     /// Sends a call and reads the answer, at most [`Call::longest`] bytes of its body.
@@ -172,15 +166,6 @@ impl Client {
         tokens.refused(&call.headers).await;
         tokens.put(&mut call.headers).await?;
         self.exchange(&call).await
-    }
-
-    /// Sends a call and reads the answer, at most `most` bytes of its body: for a file, which may be longer than
-    /// an answer. No token is put in, and no meter asked.
-    ///
-    /// # Errors
-    /// As [`Client::send`].
-    pub async fn fetch(&self, call: &Call, most: usize) -> Result<Answer, SendError> {
-        self.exchange(&Call { longest: most, ..call.clone() }).await
     }
 
     fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, SendError> {

@@ -47,7 +47,7 @@ pub(super) fn tokens(build: &Build<'_>, account: Account<'_>) -> Result<Arc<Toke
         (None, None) => return Err("needs an account with `refresh_token` or `code`".to_owned()),
     };
     let renewal = Renewal {
-        client: build.client.unmetered(),
+        client: build.client.bare(),
         clock: build.clock.clone(),
         token: url("token")?,
         refresh: url("refresh")?,

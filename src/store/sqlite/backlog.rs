@@ -11,7 +11,7 @@ use crate::store::{Backlog, DeliveryKey, Unfinished};
 /// The unfinished deliveries of a route, those that are held left out.
 pub fn unfinished(db: &Connection, route: &str) -> rusqlite::Result<Vec<Unfinished>> {
     let Some(id) = codec::owner(db, route)? else { return Ok(Vec::new()) };
-    let sql = "SELECT key, event, generation, state, attempt, first_retry, ending, due, verb
+    let sql = "SELECT key, event, generation, state, attempt, first_retry, ending, due, verb, since
                FROM ledger INDEXED BY ledger_unfinished
                WHERE state < 3 AND state < 2 AND route = ?1 ORDER BY clock, process";
     let mut statement = db.prepare(sql)?;

@@ -231,6 +231,17 @@ pub async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead(rig: Rig) {
     assert_eq!(rig.standing(&third).await.ahead, None);
 }
 
+pub async fn p1_what_is_unfinished_is_listed_by_its_route(rig: Rig) {
+    let (waits, open, held) = (rig.case("1", "a"), rig.case("2", "b"), rig.case("3", "c"));
+    rig.settle(rig.settlement(&waits, Progress::Waiting { due: rig.now() })).await;
+    rig.begin(&open).await;
+    rig.settle(rig.settlement(&held, Progress::Held { verb: Verb::Create })).await;
+    let all = rig.store.unfinished("route").await.expect("the store works");
+    let told: Vec<_> = all.iter().map(|one| (one.event.clone(), one.entry.doubt.is_some())).collect();
+    assert_eq!(told, [(waits.event.key(), false), (open.event.key(), true)], "what is held is a person's");
+    assert_eq!(rig.store.unfinished("other").await.expect("the store works"), []);
+}
+
 pub async fn p5_calls_are_charged_until_they_are_used_up(rig: Rig) {
     let store = &rig.store;
     let begin = async |id: &str, limit| {

@@ -77,6 +77,11 @@ async fn p3_the_earliest_unfinished_delivery_of_a_link_is_ahead() {
 }
 
 #[tokio::test]
+async fn p1_what_is_unfinished_is_listed_by_its_route() {
+    deliveries::p1_what_is_unfinished_is_listed_by_its_route(rig()).await;
+}
+
+#[tokio::test]
 async fn p5_calls_are_charged_until_they_are_used_up() {
     deliveries::p5_calls_are_charged_until_they_are_used_up(rig()).await;
 }
