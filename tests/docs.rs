@@ -123,7 +123,8 @@ fn whole(name: &str) -> Shown {
 
 /// The documents at the top and everything under `docs/`.
 fn documents() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
     let mut folders = vec![top().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("docs/ is there") {
