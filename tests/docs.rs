@@ -48,40 +48,62 @@ fn links_between_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// A row of a table of endpoints: method and path, files, and which of those may be missing yet.
-fn endpoints(text: &str) -> Vec<(String, Vec<(String, bool)>)> {
+/// A row of a table of endpoints: method and path, and the files that speak it, or why none does.
+struct Endpoint {
+    name: String,
+    files: Result<Vec<String>, String>,
+}
+
+fn endpoints(text: &str) -> Vec<Endpoint> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let files = cells[2].split(',').map(|file| {
-            let (name, later) = file.trim().strip_suffix('†').map_or((file, false), |name| (name, true));
-            (name.trim().trim_matches('`').to_owned(), later)
-        });
-        (cells[1].trim_matches('`').to_owned(), files.collect())
+        let files = match cells[2].strip_prefix("not spoken:") {
+            Some(why) => Err(why.trim().to_owned()),
+            None => Ok(cells[2].split(',').map(|file| file.trim().trim_matches('`').to_owned()).collect()),
+        };
+        Endpoint { name: cells[1].trim_matches('`').to_owned(), files }
     })
     .collect()
+}
+
+/// What a file that speaks an endpoint has: the parts of its path; its parameters, with their values where they are fixed ones.
+/// What is in braces is anything.
+fn words(endpoint: &str) -> Vec<&str> {
+    let (_, target) = endpoint.split_once(' ').expect("a method and a path");
+    let target = target.split_once("://").map_or(target, |(_, rest)| rest.split_once('/').expect("a path").1);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let parameters = query.split('&').flat_map(|pair| pair.split(['=', '{', '}', ':']));
+    // A placeholder's own name is between its braces: of `{field}_Mod` the `_Mod` counts.
+    let fixed = |word: &&str| !word.is_empty() && !query.contains(&format!("{{{word}}}"));
+    path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{')).chain(parameters.filter(fixed)).collect()
 }
 
 #[test]
 fn every_endpoint_is_spoken_by_the_file_that_is_named() {
     let mut wrong = Vec::new();
     let all = endpoints(&read(&top().join("docs/endpoints.md")));
-    assert!(all.len() >= 19, "only {} endpoints were found: is the table still one?", all.len());
-    for (endpoint, files) in all {
-        let (_, path) = endpoint.split_once(' ').expect("a method and a path");
+    assert!(all.len() >= 76, "only {} endpoints were found: is the table still one?", all.len());
+    for Endpoint { name, files } in all {
+        let files = match files {
+            Ok(files) => files,
+            Err(why) => {
+                assert!(!why.is_empty(), "{name}: why is it not spoken?");
+                continue;
+            }
+        };
         let mut text = String::new();
-        let mut incomplete = false;
-        for (file, later) in files {
+        for file in files {
             match fs::read_to_string(top().join(&file)) {
                 Ok(source) => text.push_str(&source),
-                Err(_) if later => incomplete = true,
-                Err(error) => wrong.push(format!("{endpoint}: {file}: {error}")),
+                Err(error) => wrong.push(format!("{name}: {file}: {error}")),
             }
         }
-        let parts = path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{'));
-        let has = |part: &str| text.contains(&format!("\"{part}\"")) || text.contains(&format!("/{part}"));
+        let quoted = |word: &str| text.contains(&format!("\"{word}\"")) || text.contains(&format!("/{word}"));
+        // Parameters with a part that varies are made of pieces, as `_Mod`.
+        let has = |word: &str| quoted(word) || (word.starts_with(['_', '$', 'O']) && text.contains(word));
         wrong.extend(
-            parts.filter(|part| !incomplete && !has(part)).map(|part| format!("{endpoint}: no file has {part:?}")),
+            words(&name).into_iter().filter(|word| !has(word)).map(|word| format!("{name}: no file has {word:?}")),
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -101,7 +123,8 @@ fn whole(name: &str) -> Shown {
 
 /// The documents at the top and everything under `docs/`.
 fn documents() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| top().join(name)).into();
     let mut folders = vec![top().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("docs/ is there") {
