@@ -4,6 +4,7 @@
 
 mod accounts;
 mod asked;
+mod backup;
 mod batches;
 mod binary;
 mod board;
