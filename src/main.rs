@@ -133,7 +133,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => run::run(args, &place).await,
         Command::Sandbox(args) => sandbox::sandbox(&args).await,
         Command::Init(args) => init::init(&args, &place),
-        Command::Check(args) => check::check(&args, &place),
+        Command::Check(args) => check::check(&args, &place).await,
         Command::Test(args) => test::test(&args, &place),
         Command::Describe(args) => describe::describe(&args),
         Command::Schema => schema::schema(),

@@ -10,6 +10,7 @@ mod binary;
 mod board;
 mod bridge;
 mod changes;
+mod connected;
 mod doubt;
 mod fetch;
 mod links;
