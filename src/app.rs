@@ -46,6 +46,7 @@ mod settling;
 mod sources;
 mod spooled;
 
+pub use connect::greet;
 pub use observe::{Observed, Seen};
 use sources::{Fetching, Polled, meter, receiving};
 pub use spooled::forward;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 pub mod access;
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod describe;

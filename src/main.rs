@@ -8,8 +8,8 @@ use dari::commands::access::Where;
 use dari::commands::operate::{AccountAction, DeadAction, RouteAction, SourceAction, StateArgs, StopAction};
 use dari::commands::replay::ReplayArgs;
 use dari::commands::{
-    CommandError, check, demo, describe, hooks, init, look, moving, operate, output, replay, run, sandbox, schema,
-    send, spool, test,
+    CommandError, backup, check, demo, describe, hooks, init, look, moving, operate, output, replay, run, sandbox,
+    schema, send, spool, test,
 };
 
 /// Dari carries events between the work tools of a company.
@@ -83,6 +83,8 @@ enum Command {
     },
     /// Move what is queued to RabbitMQ, once
     Move(moving::MoveArgs),
+    /// Make a consistent copy of the bridge's files, while it runs or not
+    Backup(backup::BackupArgs),
     /// What waits because the broker is away
     Spool {
         #[command(subcommand)]
@@ -131,7 +133,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => run::run(args, &place).await,
         Command::Sandbox(args) => sandbox::sandbox(&args).await,
         Command::Init(args) => init::init(&args, &place),
-        Command::Check(args) => check::check(&args, &place),
+        Command::Check(args) => check::check(&args, &place).await,
         Command::Test(args) => test::test(&args, &place),
         Command::Describe(args) => describe::describe(&args),
         Command::Schema => schema::schema(),
@@ -147,6 +149,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Routes(args) => operate::routes(args, &place).await,
         Command::Hooks { action } => hooks::hooks(action, &place).await,
         Command::Move(args) => moving::moving(&args).await,
+        Command::Backup(args) => backup::backup(&args, &place),
         Command::Spool { action } => spool::spool(action, &place).await,
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),

@@ -34,6 +34,14 @@ pub async fn rabbitmq(config: &BrokerConfig, store: &Arc<dyn Store>, clock: &Clo
     Ok(RabbitBroker::open(address(config)?, &config.prefix, Arc::clone(store), clock.clone()).await?)
 }
 
+/// Connects to a RabbitMQ and leaves it again: nothing is declared there.
+///
+/// # Errors
+/// It cannot be reached, or a certificate or key cannot be read.
+pub async fn greet(config: &BrokerConfig) -> Result<(), String> {
+    crate::broker::rabbitmq::greet(&address(config).map_err(|e| e.to_string())?).await
+}
+
 fn address(config: &BrokerConfig) -> Result<Address, AppError> {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|why| AppError::Unreadable { path: path.display().to_string(), why })

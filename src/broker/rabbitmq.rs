@@ -160,6 +160,26 @@ fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
 }
 
+/// Connects once and leaves again: nothing is declared.
+///
+/// # Errors
+/// What the last of its URLs came to, in words without the password.
+pub async fn greet(address: &Address) -> std::result::Result<(), String> {
+    let mut why = "it has no URL".to_owned();
+    for url in &address.urls {
+        match tokio::time::timeout(CONNECT, link::connect(url, address, "check")).await {
+            Ok(Ok(connection)) => {
+                // It was reached; how it takes the farewell says nothing.
+                _ = tokio::time::timeout(link::CLOSE, connection.close(200, "".into())).await;
+                return Ok(());
+            }
+            Ok(Err(refused)) => why = refused,
+            Err(_) => why = format!("nothing answered within {} s", CONNECT.as_secs()),
+        }
+    }
+    Err(why)
+}
+
 impl RabbitBroker {
     /// Connects, and declares what the store remembers. `prefix` begins all names: bridges that share a virtual host
     /// differ in it.

@@ -1,5 +1,7 @@
 //! `dari check`: every fault of a config at once.
 
+mod connect;
+
 use std::path::PathBuf;
 
 use super::access::{self, Where};
@@ -12,18 +14,22 @@ pub struct CheckArgs {
     /// The config file
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Then ask everything that it talks to, by calls that have no effect there
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// `dari check`.
 ///
 /// # Errors
-/// Every fault, a line each.
-pub fn check(args: &CheckArgs, place: &Where) -> Result {
+/// Every fault, a line each; with `--connect` also what does not answer as it should.
+pub async fn check(args: &CheckArgs, place: &Where) -> Result {
     let config = access::load(args.file.as_ref().unwrap_or(&place.config))?;
     for warning in &config.warnings {
         output::line(format!("warning: {}", faults::line(&config.file, warning)))?;
     }
-    output::line(summary(&config))
+    output::line(summary(&config))?;
+    if args.connect { connect::connect(&config).await } else { Ok(()) }
 }
 
 fn summary(config: &Config) -> String {

@@ -120,6 +120,12 @@ impl Client {
         Self { tokens: Arc::new(Registry::keeping(store)), ..self.clone() }
     }
 
+    /// The same client, for a process beside the bridge: see [`Registry::sealed`].
+    #[must_use]
+    pub fn sealing_tokens(&self) -> Self {
+        Self { tokens: Arc::new(Registry::sealed()), ..self.clone() }
+    }
+
     /// The same connections with no tokens and no meter: for whatever renews a token. It is not to hold all the others, and a
     /// call that was admitted would wait for itself there.
     #[must_use]

@@ -18,6 +18,9 @@ use crate::store::Store;
 /// How long before its end a token is renewed: calls under way and clocks that differ fit into it.
 const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
+/// Why a sealed [`Registry`] has no token of a kind that outlives the process.
+pub const SEALED: &str = "its token is renewed by one that is good once, which is the bridge's";
+
 /// An access token as it is put into a call.
 #[derive(Clone)]
 pub struct Token {
@@ -126,14 +129,18 @@ impl Tokens {
 pub struct Safe {
     name: String,
     store: Option<Arc<dyn Store>>,
+    sealed: bool,
 }
 
 impl Safe {
     /// What was kept last.
     ///
     /// # Errors
-    /// [`TokenError::Retry`] while the store cannot be read.
+    /// [`TokenError::Retry`] while the store cannot be read, or for whoever must not renew at all ([`SEALED`]).
     pub async fn open(&self) -> Result<Option<Value>, TokenError> {
+        if self.sealed {
+            return Err(TokenError::Retry(SEALED.to_owned()));
+        }
         let Some(store) = &self.store else { return Ok(None) };
         store.fact(&self.fact()).await.map_err(|e| TokenError::Retry(e.to_string()))
     }
@@ -156,6 +163,7 @@ impl Safe {
 #[derive(Default)]
 pub struct Registry {
     store: Option<Arc<dyn Store>>,
+    sealed: bool,
     accounts: Mutex<HashMap<String, Arc<Tokens>>>,
 }
 
@@ -169,14 +177,20 @@ impl Registry {
     /// One that keeps what must outlive the process in a store.
     #[must_use]
     pub fn keeping(store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), accounts: Mutex::default() }
+        Self { store: Some(store), ..Self::default() }
+    }
+
+    /// One for a process beside the bridge: it renews no token that would have to be kept, for that ends the bridge's own.
+    #[must_use]
+    pub fn sealed() -> Self {
+        Self { sealed: true, ..Self::default() }
     }
 
     /// The tokens of an account; made at the first call.
     pub fn of(&self, account: &str, clock: &Clock, renew: impl FnOnce() -> Box<dyn Renew>) -> Arc<Tokens> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let safe = Safe { name: account.to_owned(), store: self.store.clone() };
+            let safe = Safe { name: account.to_owned(), store: self.store.clone(), sealed: self.sealed };
             Arc::new(Tokens { renew: renew(), safe, clock: clock.clone(), current: tokio::sync::Mutex::default() })
         };
         Arc::clone(accounts.entry(account.to_owned()).or_insert_with(make))

@@ -20,6 +20,7 @@ pub struct Lanes {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "several hold at once, and each ends by itself")]
 struct Lane {
     waiting: VecDeque<Job>,
     /// True while an attempt is made at one of its jobs.

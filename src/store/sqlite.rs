@@ -2,6 +2,7 @@
 
 mod accounts;
 mod backlog;
+mod backup;
 mod codec;
 mod database;
 mod dead;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use backup::{Copy, copy};
 pub(crate) use codec::{json, key, micros, parse, time, unreadable};
 pub use database::Database;
 pub use schema::Migrations;

@@ -4,11 +4,13 @@
 
 mod accounts;
 mod asked;
+mod backup;
 mod batches;
 mod binary;
 mod board;
 mod bridge;
 mod changes;
+mod connected;
 mod doubt;
 mod fetch;
 mod links;

@@ -16,6 +16,7 @@ mod conform;
 mod deploy;
 mod faults;
 mod fetch;
+mod greeted;
 mod keeping;
 mod load;
 mod moving;
