@@ -61,8 +61,6 @@ pub enum Flow {
     Applied,
     /// It was acked: its next attempt is due then.
     Later(Timestamp),
-    /// It is still the queue's: another of its subject goes before it and is about to come.
-    Soon,
     /// It was overtaken by another delivery of its link between being looked at and its intent: look again.
     Again,
     /// It is still the queue's: route, sink or account stopped before its turn.
@@ -88,8 +86,6 @@ pub struct Job {
     pub leaves: Option<String>,
     /// Why the route's own filter or key failed on it: then it can only become a dead letter.
     pub refused: Option<String>,
-    /// True if it has waited in its lane for one that goes before it.
-    pub parked: bool,
 }
 
 /// One attempt at a delivery.

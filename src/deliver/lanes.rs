@@ -20,7 +20,6 @@ pub struct Lanes {
 }
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "several hold at once, and each ends by itself")]
 struct Lane {
     waiting: VecDeque<Job>,
     /// True while an attempt is made at one of its jobs.
@@ -29,22 +28,11 @@ struct Lane {
     giving: bool,
     /// True: one did not come to its end, and those behind it must not overtake it.
     stuck: bool,
-    /// True while the first waits here for one that goes before it and is about to come.
-    parked: bool,
 }
 
 impl Lane {
-    /// Puts a job where it belongs in the order of receipt; true if that is the first place.
-    fn insert(&mut self, job: Job) -> bool {
-        let received = |job: &Job| job.message.event.received;
-        let later = self.waiting.iter().rev().take_while(|other| received(other) > received(&job)).count();
-        let at = self.waiting.len() - later;
-        self.waiting.insert(at, job);
-        at == 0
-    }
-
     fn is_busy(&self) -> bool {
-        self.attempt || self.giving || self.stuck || self.parked
+        self.attempt || self.giving || self.stuck
     }
 }
 
@@ -78,30 +66,11 @@ impl Lanes {
         self.held += 1;
         let name = job.lane.clone();
         let lane = self.by_name.entry(name.clone()).or_default();
-        let parked = lane.parked;
-        lane.parked &= !lane.insert(job);
-        let woken = parked && !lane.parked;
-        if !lane.is_busy() && (woken || lane.waiting.len() == 1) {
+        let received = |job: &Job| job.message.event.received;
+        let later = lane.waiting.iter().rev().take_while(|other| received(other) > received(&job)).count();
+        lane.waiting.insert(lane.waiting.len() - later, job);
+        if !lane.is_busy() && lane.waiting.len() == 1 {
             self.ready.push_back(name);
-        }
-    }
-
-    /// Takes the jobs of a run back, of which one that is about to come goes before: the lane goes on when it comes, or
-    /// with [`Lanes::unpark`].
-    pub fn park(&mut self, name: &str, jobs: Vec<Job>) {
-        let Some(lane) = self.by_name.get_mut(name) else { return };
-        lane.attempt = false;
-        for job in jobs {
-            lane.insert(Job { parked: true, ..job });
-        }
-        lane.parked = lane.waiting.front().is_some_and(|job| job.parked);
-        self.go_on(name);
-    }
-
-    /// Nobody came in time.
-    pub fn unpark(&mut self, name: &str) {
-        if self.by_name.get_mut(name).is_some_and(|lane| std::mem::take(&mut lane.parked)) {
-            self.go_on(name);
         }
     }
 
@@ -121,9 +90,8 @@ impl Lanes {
     /// `None` if none is that long.
     pub fn surplus(&mut self) -> Option<Surplus> {
         // What repeats a body is told by the ledger alone, which has to hear of the first before the others.
-        let may = |lane: &Lane| {
-            (lane.attempt || lane.parked) && !lane.giving && lane.waiting.back().is_some_and(|job| job.lane == job.link)
-        };
+        let may =
+            |lane: &Lane| lane.attempt && !lane.giving && lane.waiting.back().is_some_and(|job| job.lane == job.link);
         let long = self.by_name.iter_mut().filter(|(_, lane)| may(lane) && lane.waiting.len() > KEPT);
         let (name, lane) = long.max_by_key(|(_, lane)| lane.waiting.len())?;
         lane.giving = true;

@@ -32,10 +32,6 @@ const STALL: Duration = Duration::from_millis(500);
 /// the call alone, so others make theirs while one's outcome is written and its message acked.
 const UNDER_WAY_FACTOR: usize = 3;
 
-/// How long one waits in its lane for another that goes before it and is about to come: a wait in the broker ends up to a
-/// second late.
-const PARKED: Duration = Duration::from_millis(1_500);
-
 /// The least time between two turns.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -101,8 +97,6 @@ struct Turn<'a> {
 struct Ended {
     /// What it had; `None` for a message that the route left.
     work: Option<Work>,
-    /// The lane that has waited long enough.
-    unpark: Option<String>,
     flow: Flow,
 }
 
@@ -158,7 +152,7 @@ impl<'a> Turn<'a> {
                 () = self.stop.cancelled(), if open => pause = Some(Pause::Stopped),
                 () = self.services.halts.halted(&scopes), if open => pause = Some(Pause::Halted),
                 Some(ended) = self.tasks.join_next() => match self.ended(ended) {
-                    Flow::Done | Flow::Applied | Flow::Later(_) | Flow::Soon => {}
+                    Flow::Done | Flow::Applied | Flow::Later(_) => {}
                     Flow::Halted => pause = pause.or(Some(Pause::Halted)),
                     Flow::Stopped | Flow::Again => pause = Some(Pause::Stopped),
                 },
@@ -206,14 +200,14 @@ impl<'a> Turn<'a> {
         // Without a subject nothing but the body keeps two copies of one event behind each other.
         let body = if route.key.is_none() && event.subject.is_none() { event.body_key() } else { None };
         let lane = body.unwrap_or_else(|| link.clone());
-        self.lanes.put(Job { message, case, action, link, lane, leaves, refused: None, parked: false });
+        self.lanes.put(Job { message, case, action, link, lane, leaves, refused: None });
     }
 
     fn refuse(&mut self, message: Message, why: String) {
         let link = route::subject_key(self.plan.route(), &message.event);
         let lane = link.clone();
         let (action, refused) = (Action::Create, Some(why));
-        self.lanes.put(Job { message, case: 0, action, link, lane, leaves: None, refused, parked: false });
+        self.lanes.put(Job { message, case: 0, action, link, lane, leaves: None, refused });
     }
 
     fn let_go(&mut self, message: Message, why: String) {
@@ -229,7 +223,7 @@ impl<'a> Turn<'a> {
                     Flow::Halted
                 }
             };
-            Ended { work: None, unpark: None, flow }
+            Ended { work: None, flow }
         });
     }
 
@@ -243,7 +237,7 @@ impl<'a> Turn<'a> {
             sink = %self.plan.to.name,
             attempt = job.message.attempt,
         );
-        let (lane, taken, again) = (job.lane.clone(), 1 + older.len(), job.clone());
+        let (lane, taken) = (job.lane.clone(), 1 + older.len());
         let attempt = self.attempt(job, older);
         self.under_way += 1;
         self.tasks.spawn(
@@ -252,11 +246,8 @@ impl<'a> Turn<'a> {
                     Ok(flow) => flow,
                     Err(_) => attempt.crashed().await,
                 };
-                let (flow, mut rest) = attempt.conclude_older(flow).await;
-                if flow == Flow::Soon {
-                    rest.push(again);
-                }
-                Ended { work: Some(Work { lane, taken, slot: true, rest }), unpark: None, flow }
+                let (flow, rest) = attempt.conclude_older(flow).await;
+                Ended { work: Some(Work { lane, taken, slot: true, rest }), flow }
             }
             .instrument(span),
         );
@@ -278,7 +269,7 @@ impl<'a> Turn<'a> {
                     break;
                 }
             }
-            Ended { work: Some(Work { lane, taken, slot: false, rest: Vec::new() }), unpark: None, flow }
+            Ended { work: Some(Work { lane, taken, slot: false, rest: Vec::new() }), flow }
         });
     }
 
@@ -288,30 +279,13 @@ impl<'a> Turn<'a> {
         if let Some(Work { lane, taken, slot, rest }) = ended.work {
             self.under_way -= usize::from(slot);
             let done = matches!(ended.flow, Flow::Done | Flow::Applied | Flow::Later(_));
-            if ended.flow == Flow::Soon {
-                self.park(lane, rest);
-            } else if slot {
+            if slot {
                 self.lanes.ended(&lane, taken, rest, done);
             } else {
                 self.lanes.given(&lane, taken, done);
             }
         }
-        if let Some(lane) = ended.unpark {
-            self.lanes.unpark(&lane);
-        }
         ended.flow
-    }
-
-    fn park(&mut self, lane: String, jobs: Vec<Job>) {
-        self.lanes.park(&lane, jobs);
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(PARKED) => {}
-            }
-            Ended { work: None, unpark: Some(lane), flow: Flow::Done }
-        });
     }
 
     fn journal(&self, message: &Message, mut step: Step) {

@@ -26,7 +26,7 @@ use crate::receiver::{Answer, Receiver};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Numbers of events: the first waits for its third attempt, the second for an hour.
 const ALL: i64 = 2_802;
-const SUBJECTS: i64 = 7;
+const SUBJECTS: i64 = 21;
 
 fn config(broker: Option<(&str, &str)>, sink: &str) -> String {
     let broker = broker.map(|(url, prefix)| format!("broker: {{ url: \"{url}\", prefix: {prefix} }}\n"));

@@ -72,10 +72,6 @@ impl Attempt {
         }
         let Some(ahead) = &standing.ahead else { return Ok(()) };
         let now = self.services.clock.now();
-        let comes = matches!(ahead.progress, Progress::Waiting { due } if due <= add(now, NAP.0));
-        if comes && !self.job.parked {
-            return Err(Flow::Soon);
-        }
         let turn = match &ahead.progress {
             Progress::Waiting { due } => add(now, NAP.0).max(*due),
             Progress::Open { .. } | Progress::Held { .. } => add(now, self.nap()),
@@ -191,7 +187,7 @@ impl Attempt {
         let mut rest = Vec::new();
         match flow {
             Flow::Applied | Flow::Later(_) if self.alone.get().is_some() => return (flow, self.older.clone()),
-            Flow::Done | Flow::Soon => return (flow, self.older.clone()),
+            Flow::Done => return (flow, self.older.clone()),
             Flow::Halted | Flow::Stopped | Flow::Again => return (flow, rest),
             Flow::Applied | Flow::Later(_) => {}
         }
@@ -204,7 +200,7 @@ impl Attempt {
             match ended {
                 Flow::Again => rest.push(job.clone()),
                 Flow::Halted | Flow::Stopped => return (ended, Vec::new()),
-                Flow::Soon | Flow::Done | Flow::Applied | Flow::Later(_) => {}
+                Flow::Done | Flow::Applied | Flow::Later(_) => {}
             }
         }
         (flow, rest)

@@ -28,16 +28,7 @@ fn job(number: u64, subject: &str, action: Action, version: Option<i64>) -> Job 
     };
     let message = Message { event: Arc::new(event), attempt: 1, tag: number, rounds: 0 };
     let (link, lane) = (subject.to_owned(), subject.to_owned());
-    Job {
-        message,
-        case: usize::from(!action.is_state()),
-        action,
-        link,
-        lane,
-        leaves: None,
-        refused: None,
-        parked: false,
-    }
+    Job { message, case: usize::from(!action.is_state()), action, link, lane, leaves: None, refused: None }
 }
 
 fn state(number: u64, version: Option<i64>) -> Job {
