@@ -46,7 +46,7 @@ use register::Register;
 use topology::{Names, Plan, Queues};
 use wire::{Stamp, seconds_until, short};
 
-pub use link::{Address, connect};
+pub use link::{Address, connect, greet};
 pub use topology::code;
 
 /// The stamp of a message that is new.
@@ -158,26 +158,6 @@ impl Shared {
 
 fn failed(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Unavailable(error.to_string())
-}
-
-/// Connects once and leaves again: nothing is declared.
-///
-/// # Errors
-/// What the last of its URLs came to, in words without the password.
-pub async fn greet(address: &Address) -> std::result::Result<(), String> {
-    let mut why = "it has no URL".to_owned();
-    for url in &address.urls {
-        match tokio::time::timeout(CONNECT, link::connect(url, address, "check")).await {
-            Ok(Ok(connection)) => {
-                // It was reached; how it takes the farewell says nothing.
-                _ = tokio::time::timeout(link::CLOSE, connection.close(200, "".into())).await;
-                return Ok(());
-            }
-            Ok(Err(refused)) => why = refused,
-            Err(_) => why = format!("nothing answered within {} s", CONNECT.as_secs()),
-        }
-    }
-    Err(why)
 }
 
 impl RabbitBroker {

@@ -234,3 +234,23 @@ pub async fn connect(url: &SecretString, address: &Address, role: &str) -> std::
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime).await;
     connected.map_err(|e| format!("{place}: {}", words::refused(&e.to_string(), secured, address)))
 }
+
+/// Connects once and leaves again: nothing is declared.
+///
+/// # Errors
+/// What the last of its URLs came to, in words without the password.
+pub async fn greet(address: &Address) -> std::result::Result<(), String> {
+    let mut why = "it has no URL".to_owned();
+    for url in &address.urls {
+        match tokio::time::timeout(CONNECT, connect(url, address, "check")).await {
+            Ok(Ok(connection)) => {
+                // It was reached; how it takes the farewell says nothing.
+                _ = tokio::time::timeout(CLOSE, connection.close(200, "".into())).await;
+                return Ok(());
+            }
+            Ok(Err(refused)) => why = refused,
+            Err(_) => why = format!("nothing answered within {} s", CONNECT.as_secs()),
+        }
+    }
+    Err(why)
+}
