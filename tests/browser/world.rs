@@ -9,6 +9,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::driver::PATIENCE;
 
@@ -34,6 +35,10 @@ routes:
   tasks-to-ops: { from: tasks, to: ops, do: create, map: { text: "{{ data.title }}" } }
 "#;
 
+/// How many worlds there are at once: a browser is many processes, and on a small machine one that gets no time to draw
+/// answers nothing.
+static WORLDS: Semaphore = Semaphore::const_new(2);
+
 /// A bridge that is a process of its own, and the vendors in this one.
 pub struct World {
     process: Child,
@@ -42,6 +47,7 @@ pub struct World {
     pub admin: String,
     http: reqwest::Client,
     _dir: tempfile::TempDir,
+    _place: SemaphorePermit<'static>,
 }
 
 impl Drop for World {
@@ -54,6 +60,7 @@ impl Drop for World {
 impl World {
     /// A bridge; with a token if one is given.
     pub async fn start(token: Option<&str>) -> Self {
+        let place = WORLDS.acquire().await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let vendor = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
@@ -76,7 +83,8 @@ impl World {
         });
         dari::connectors::client::Client::new().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        let mut world = Self { process, lines, hooks: String::new(), admin: String::new(), http, _dir: dir };
+        let mut world =
+            Self { process, lines, hooks: String::new(), admin: String::new(), http, _dir: dir, _place: place };
         world.admin = world.address("the admin API listens");
         world.hooks = world.address("the bridge is ready");
         world

@@ -1,6 +1,6 @@
 //! Three nodes, and the one dies that leads (promises P1, P2).
 
-use crate::load::{Load, Running, config, until};
+use crate::load::{Load, Running, config};
 use crate::node::{self, Node};
 use crate::receiver::Receiver;
 
@@ -35,8 +35,8 @@ async fn p1_p2_the_leader_of_a_queue_may_die() {
     .unwrap();
     load.more(200).await;
     // The other two take over.
-    let delivered = bridge.receiver.count();
-    until("deliveries go on", || bridge.receiver.count() > delivered + 50).await;
+    let goal = bridge.receiver.count() + 50;
+    bridge.receives(goal).await;
     let nodes = tokio::task::spawn_blocking(move || {
         nodes[led].run();
         nodes

@@ -122,6 +122,28 @@ impl Running {
         self.operator.broker.spooled().map_or(0, |waiting| waiting.events)
     }
 
+    /// Waits until so many deliveries were received.
+    pub async fn receives(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.receiver.count() < count {
+            if Instant::now() > deadline {
+                let (ready, depths) = (self.ready().await, self.operator.broker.depths().await);
+                let (received, spooled) = (self.receiver.count(), self.spooled());
+                panic!("{received} of {count} were received, {spooled} are in the spool\n{ready}\n{depths:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What `/readyz` says.
+    async fn ready(&self) -> String {
+        let answer = reqwest::get(format!("{}/readyz", self.url)).await;
+        match answer {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// Waits until nothing is in any queue or in the spool.
     pub async fn drained(&self) {
         let deadline = Instant::now() + PATIENCE;
@@ -143,7 +165,7 @@ impl Running {
         let numbers = self.receiver.numbers();
         let received: BTreeSet<i64> = numbers.iter().copied().collect();
         let lost: Vec<_> = answered.difference(&received).collect();
-        assert!(lost.is_empty(), "{} of {} were lost: {lost:?}", lost.len(), answered.len());
+        assert!(lost.is_empty(), "{} of {} were lost, the first is {:?}", lost.len(), answered.len(), lost.first());
         let twice = repeated(&numbers);
         assert!(twice.is_empty(), "received more than once: {twice:?}");
         in_order(&self.receiver);
