@@ -201,7 +201,8 @@ impl Attempt {
 
     async fn ended(&self, standing: &Standing, ending: &str, detail: String) -> Early<()> {
         self.matched(standing);
-        tracing::info!(ending, "{}", self.masked(&detail));
+        let why = self.masked(&detail);
+        tracing::info!(ending, "{ending}{}{why}", if why.is_empty() { "" } else { ": " });
         if ending == "delivered" {
             let now = self.services.clock.now();
             let since = now.duration_since(self.event().received.at());
