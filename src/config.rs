@@ -10,6 +10,7 @@ pub mod model;
 pub mod names;
 mod parse;
 mod place;
+pub mod reference;
 pub mod schema;
 mod shown;
 mod store_file;

@@ -52,7 +52,7 @@ enum Command {
     /// Tell of a connector: its events, fields, verbs and limits
     Describe(describe::DescribeArgs),
     /// Print the JSON Schema of dari.yaml, for editors
-    Schema,
+    Schema(schema::SchemaArgs),
     /// Put an event in by hand
     Send(send::SendArgs),
     /// Save the newest event of a source as a fixture
@@ -136,7 +136,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Check(args) => check::check(&args, &place).await,
         Command::Test(args) => test::test(&args, &place),
         Command::Describe(args) => describe::describe(&args),
-        Command::Schema => schema::schema(),
+        Command::Schema(args) => schema::schema(args),
         Command::Send(args) => send::send(&args, &place).await,
         Command::Sample(args) => send::sample(&args, &place).await,
         Command::Trace(args) => look::trace(args, &place).await,

@@ -232,6 +232,37 @@ pub enum Kind {
     Any,
 }
 
+impl Kind {
+    /// What a value may be, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Text => "text".into(),
+            Self::Secret => "secret".into(),
+            Self::Boolean => "true or false".into(),
+            Self::Integer { min, max } => format!("whole number from {min} to {max}"),
+            Self::Number { min, max } => format!("number from {min} to {max}"),
+            Self::Duration => "duration".into(),
+            Self::Size => "size".into(),
+            Self::Url => "URL".into(),
+            Self::Path => "path".into(),
+            Self::Zone => "time zone".into(),
+            Self::Address => "address".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Template => "template".into(),
+            Self::Expression => "expression".into(),
+            Self::Mapping => "mapping of templates".into(),
+            Self::Account(vendor) => format!("name of a {vendor} account"),
+            Self::List(kind) => format!("list of {}", kind.words()),
+            Self::Map(kind) => format!("mapping of {}", kind.words()),
+            Self::Object(_) => "mapping".into(),
+            Self::OneOf(_) => "one of these".into(),
+            Self::Either(kinds) => kinds.iter().map(Self::words).collect::<Vec<_>>().join(" or "),
+            Self::Any => "anything".into(),
+        }
+    }
+}
+
 /// Reads the values of a checked mapping. A getter gives `None` where the key is missing (or, which the check has
 /// ruled out, does not fit).
 #[derive(Clone, Copy, Debug)]

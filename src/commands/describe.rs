@@ -114,7 +114,7 @@ fn fields_text(out: &mut String, fields: &[Field], indent: usize) {
     let pad = " ".repeat(indent);
     let width = fields.iter().map(|field| field.name.chars().count()).max().unwrap_or(0);
     for field in fields {
-        let kind = format!("{}{}", kind_text(&field.kind), need_text(field.need));
+        let kind = format!("{}{}", field.kind.words(), need_text(field.need));
         let _ = writeln!(out, "{pad}{:width$}  {kind}: {}", field.name, field.doc);
         if let Kind::Object(inner) | Kind::OneOf(inner) = field.kind {
             fields_text(out, inner, indent + 4);
@@ -128,34 +128,6 @@ fn need_text(need: Need) -> String {
         Need::Optional => String::new(),
         Need::Default(text) => format!(", default {text}"),
         Need::NotYet(why) => format!(", not yet: {why}"),
-    }
-}
-
-/// What a value may be, in words.
-fn kind_text(kind: &Kind) -> String {
-    match kind {
-        Kind::Text => "text".into(),
-        Kind::Secret => "secret".into(),
-        Kind::Boolean => "true or false".into(),
-        Kind::Integer { min, max } => format!("whole number from {min} to {max}"),
-        Kind::Number { min, max } => format!("number from {min} to {max}"),
-        Kind::Duration => "duration".into(),
-        Kind::Size => "size".into(),
-        Kind::Url => "URL".into(),
-        Kind::Path => "path".into(),
-        Kind::Zone => "time zone".into(),
-        Kind::Address => "address".into(),
-        Kind::Choice(words) => format!("one of {}", words.join(", ")),
-        Kind::Template => "template".into(),
-        Kind::Expression => "expression".into(),
-        Kind::Mapping => "mapping of templates".into(),
-        Kind::Account(vendor) => format!("name of a {vendor} account"),
-        Kind::List(kind) => format!("list of {}", kind_text(kind)),
-        Kind::Map(kind) => format!("mapping of {}", kind_text(kind)),
-        Kind::Object(_) => "mapping".into(),
-        Kind::OneOf(_) => "one of these".into(),
-        Kind::Either(kinds) => kinds.iter().map(kind_text).collect::<Vec<_>>().join(" or "),
-        Kind::Any => "anything".into(),
     }
 }
 
@@ -228,7 +200,7 @@ fn fields_json(fields: &[Field]) -> Vec<Value> {
         .map(|field| {
             let mut json = json!({
                 "name": field.name,
-                "kind": kind_text(&field.kind),
+                "kind": field.kind.words(),
                 "required": field.need == Need::Required,
                 "about": field.doc,
             });
