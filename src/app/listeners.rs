@@ -9,7 +9,8 @@ use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, Tasks};
+use super::AppError;
+use super::tasks::Tasks;
 use crate::admin::doors::Doors;
 use crate::admin::{Operator, api, serve};
 use crate::config::Config;

@@ -6,11 +6,13 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{OWNER, Parts};
+use super::plans::Gates;
+use super::{AppError, OWNER, Parts};
 use crate::broker::inbox_of;
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig};
-use crate::connectors::{Fetch, Hook, Poller, Stream};
+use crate::connectors::client::Client;
+use crate::connectors::{Fetch, Hook, Poller, SourceRole, Stream};
 use crate::deliver::gate::Gate;
 use crate::deliver::patience;
 use crate::fetch::FetchLoop;
@@ -18,8 +20,65 @@ use crate::poll::PollLoop;
 use crate::poll::meter::AccountMeter;
 use crate::stream::StreamLoop;
 
+/// The sources of a config, built.
+#[derive(Default)]
+pub struct Sources {
+    /// What receives webhooks, with the name of its source.
+    pub hooks: Vec<(String, Box<dyn Hook>)>,
+    pub pollers: Vec<Polled>,
+    pub streams: Vec<StreamLoop>,
+    pub fetching: Vec<Fetching>,
+}
+
+/// What sources are built with.
+pub struct Bench<'a> {
+    pub parts: &'a Parts,
+    pub client: &'a Client,
+    pub gates: &'a Gates,
+    pub clock: &'a Clock,
+    pub dry_run: bool,
+}
+
+impl Bench<'_> {
+    /// Builds all sources that are switched on.
+    pub fn sources(&self, config: &Config) -> Result<Sources, AppError> {
+        let mut sources = Sources::default();
+        for source in config.sources.iter().filter(|source| source.enabled) {
+            self.source(config, source, &mut sources)?;
+        }
+        Ok(sources)
+    }
+
+    fn source(&self, config: &Config, source: &SourceConfig, all: &mut Sources) -> Result<(), AppError> {
+        let gate = source.account.as_ref().and_then(|account| self.gates.get(account));
+        let client =
+            gate.map_or_else(|| self.client.clone(), |gate| self.client.metered(meter(gate, self.parts, self.clock)));
+        let role = config
+            .build_source(source, &client, self.clock)
+            .map_err(|faults| AppError::Build { name: source.name.clone(), faults })?;
+        let (name, account) = (source.name.clone(), source.account.clone());
+        match role {
+            SourceRole::Hook(hook) => {
+                if hook.unverified() {
+                    tracing::warn!(source = %name, "anybody who knows the address can send here: verify is none");
+                }
+                all.fetching.extend(Fetching::of(source, &*hook, gate));
+                all.hooks.push((name, hook));
+            }
+            SourceRole::Poller(poller) => {
+                let (poller, wake) = (Arc::from(poller), Arc::new(Notify::new()));
+                all.pollers.push(Polled { source: name, account, poller, wake });
+            }
+            SourceRole::Stream(stream) => {
+                all.streams.push(receiving((name, account), stream, self.parts, self.clock, self.dry_run));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Counts the calls of an account's sources.
-pub fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
+fn meter(gate: &Arc<Gate>, parts: &Parts, clock: &Clock) -> Arc<AccountMeter> {
     let (store, halts) = (Arc::clone(&parts.store), Arc::clone(&parts.halts));
     Arc::new(AccountMeter { gate: Arc::clone(gate), store, halts, clock: clock.clone() })
 }
@@ -51,7 +110,7 @@ impl Polled {
 }
 
 /// What receives from a source that sends by itself.
-pub fn receiving(
+fn receiving(
     (source, account): (String, Option<String>),
     stream: Box<dyn Stream>,
     parts: &Parts,
