@@ -6,9 +6,10 @@
 //! written to its end, then the files are closed.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::admin::{Operator, Pulse, Settling};
+use crate::admin::{Operator, Pulse, Reloads, Settling};
 use crate::broker::embedded::Embedded;
 use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::{Binding, Broker, JOURNAL};
@@ -30,6 +31,8 @@ pub mod moving;
 mod names;
 mod observe;
 mod plans;
+mod reload;
+mod scene;
 mod settling;
 mod sources;
 mod spooled;
@@ -55,7 +58,12 @@ pub fn process_number() -> u16 {
 pub struct Options {
     /// Render and show, but send nothing; nothing is kept.
     pub dry_run: bool,
+    /// How the config's file is loaded anew; `None`: it is not.
+    pub load: Option<Load>,
 }
+
+/// Loads and checks a config; what is wrong with it, in words.
+pub type Load = fn(&Path) -> Result<Config, String>;
 
 /// The files, opened: what a bridge and a command on a stopped one share.
 struct Parts {
@@ -67,25 +75,28 @@ struct Parts {
     settling: Settling,
     journal: Arc<Observed>,
     halts: Arc<Halts>,
-    redactor: Arc<Redactor>,
     metrics: Arc<Metrics>,
+    clock: Clock,
+    pulse: Arc<Pulse>,
+    /// Held while a replay takes a step.
+    replaying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Parts {
     /// What workers of this config share.
-    fn services(&self, config: &Arc<Config>, client: Client, clock: &Clock, dry_run: bool) -> Services {
-        Services {
+    fn services(&self, config: &Arc<Config>, client: Client, dry_run: bool) -> Result<Services, AppError> {
+        Ok(Services {
             config: Arc::clone(config),
             store: Arc::clone(&self.store),
             broker: Arc::clone(&self.broker),
             journal: self.journal.clone(),
             client,
-            clock: clock.clone(),
+            clock: self.clock.clone(),
             halts: Arc::clone(&self.halts),
-            redactor: Arc::clone(&self.redactor),
+            redactor: redactor(config)?,
             metrics: Arc::clone(&self.metrics),
             dry_run,
-        }
+        })
     }
 }
 
@@ -118,8 +129,12 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
-    let redactor = Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?);
-    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, redactor, metrics })
+    let (clock, pulse, replaying) = (clock.clone(), Arc::default(), Arc::default());
+    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, metrics, clock, pulse, replaying })
+}
+
+fn redactor(config: &Config) -> Result<Arc<Redactor>, AppError> {
+    Ok(Arc::new(Redactor::new(config.redact.iter().map(String::as_str)).map_err(AppError::Redact)?))
 }
 
 /// Every queue that the config asks for, and what it receives.
@@ -138,11 +153,18 @@ fn bindings(config: &Config) -> Vec<Binding> {
 pub async fn open_for_operator(config: Arc<Config>, clock: Clock) -> Result<Arc<Operator>, AppError> {
     let parts = open(&config, &clock, For::Operator).await?;
     let client = Client::new()?.keeping_tokens(Arc::clone(&parts.store));
-    Ok(Arc::new(operator(&config, &parts, clock, client)))
+    let (redactor, reloads) = (redactor(&config)?, Reloads::new(clock.now(), None));
+    Ok(Arc::new(operator(&config, &parts, client, redactor, reloads)))
 }
 
 /// One that knows what the files tell.
-fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, client: Client) -> Operator {
+fn operator(
+    config: &Arc<Config>,
+    parts: &Parts,
+    client: Client,
+    redactor: Arc<Redactor>,
+    reloads: Arc<Reloads>,
+) -> Operator {
     Operator {
         client,
         config: Arc::clone(config),
@@ -150,15 +172,16 @@ fn operator(config: &Arc<Config>, parts: &Parts, clock: Clock, client: Client) -
         broker: Arc::clone(&parts.broker),
         journal: parts.journal.clone(),
         halts: Arc::clone(&parts.halts),
-        clock,
-        redactor: Arc::clone(&parts.redactor),
-        pulse: Pulse::default(),
+        clock: parts.clock.clone(),
+        redactor,
+        pulse: Arc::clone(&parts.pulse),
+        reloads,
         metrics: Arc::clone(&parts.metrics),
         settling: parts.settling.clone(),
         pollers: HashMap::new(),
         gates: HashMap::new(),
         sinks: plans::Destinations::new(),
         pasts: HashMap::new(),
-        replaying: tokio::sync::Mutex::default(),
+        replaying: Arc::clone(&parts.replaying),
     }
 }

@@ -4,34 +4,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::sources::{Bench, Fetching, Polled, Sources};
+use super::reload::Stage;
+use super::scene::{Before, Fresh, Scene};
 use super::tasks::Tasks;
-use super::{AppError, For, OWNER, Options, Parts, Seen, housekeeping, listeners, open, operator, plans, settling};
-use super::{sources, spooled};
-use crate::admin::Operator;
+use super::{AppError, For, Load, Options, Parts, Seen, listeners, open, plans, settling, spooled};
+use crate::admin::reload::Ask;
+use crate::admin::{Desk, Operator, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::client::Client;
-use crate::deliver::gate::Shared;
-use crate::deliver::{Services, historian, probe, refill, worker};
+use crate::deliver::historian;
 use crate::intake::{self, Intake};
 use crate::store::journal::Journal;
-use crate::stream::StreamLoop;
+
+/// How many wishes for another config wait for each other.
+const WISHES: usize = 8;
 
 /// A bridge that is built and listens, but does not work yet.
 pub struct Bridge {
-    config: Arc<Config>,
     parts: Parts,
-    services: Arc<Services>,
-    operator: Arc<Operator>,
+    scene: Scene,
+    fresh: Fresh,
     intake: Arc<Intake>,
-    gates: plans::Gates,
-    sinks: plans::Destinations,
-    pollers: Vec<Polled>,
-    streams: Vec<StreamLoop>,
-    fetching: Vec<Fetching>,
+    desk: Desk,
+    reloads: Arc<Reloads>,
+    asks: mpsc::Receiver<Ask>,
+    load: Option<Load>,
     listening: Listening,
 }
 
@@ -59,35 +60,27 @@ impl Bridge {
     /// # Errors
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
-        let client = Client::new()?;
+        // Without a client nothing is opened.
+        Client::new()?;
         let mut parts = open(&config, &clock, For::Bridge).await?;
-        let client = client.keeping_tokens(Arc::clone(&parts.store));
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
-        let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
-        let gates = plans::gates(&config, &Shared { store, clock: clock.clone(), owner });
-        let bench = Bench { parts: &parts, client: &client, gates: &gates, clock: &clock, dry_run: options.dry_run };
-        let Sources { hooks, pollers, streams, fetching } = bench.sources(&config)?;
-        let services = Arc::new(parts.services(&config, client, &clock, options.dry_run));
-        let sinks = plans::destinations(&services, &gates)?;
-        let (limits, metrics) = (intake::Limits::default(), Arc::clone(&parts.metrics));
-        let (broker, journal) = (Arc::clone(&parts.broker), Arc::clone(&services.journal));
+        let (scene, mut fresh) = Scene::build(Arc::clone(&config), &parts, options.dry_run, &Before::nothing())?;
+        let (hooks, limits) = (std::mem::take(&mut fresh.hooks), intake::Limits::default());
+        let (broker, metrics) = (Arc::clone(&parts.broker), Arc::clone(&parts.metrics));
+        let journal: Arc<dyn Journal> = parts.journal.clone();
         let intake = Arc::new(Intake::new(hooks, broker, journal, clock.clone(), limits, metrics));
-        let operator = Arc::new(Operator {
-            pollers: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.wake))).collect(),
-            pasts: pollers.iter().map(|p| (p.source.clone(), Arc::clone(&p.poller))).collect(),
-            gates: gates.clone(),
-            sinks: sinks.clone(),
-            ..operator(&config, &parts, clock, services.client.clone())
-        });
+        let (wish, asks) = mpsc::channel(WISHES);
+        let reloads = Reloads::new(clock.now(), Some(wish));
+        let desk = Desk::new(Arc::new(scene.operator(&parts, &reloads)));
         let listening = Listening::bind(&config).await?;
-        Ok(Self { config, parts, services, operator, intake, gates, sinks, pollers, streams, fetching, listening })
+        Ok(Self { parts, scene, fresh, intake, desk, reloads, asks, load: options.load, listening })
     }
 
     /// The address of the public listener.
     #[must_use]
     pub fn hooks_address(&self) -> SocketAddr {
-        self.listening.hooks.local_addr().unwrap_or(self.config.listen.hooks)
+        self.listening.hooks.local_addr().unwrap_or(self.scene.config.listen.hooks)
     }
 
     /// The address of the admin listener.
@@ -96,10 +89,16 @@ impl Bridge {
         self.listening.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// The operator of this bridge.
+    /// The operator of this bridge, as it is now.
     #[must_use]
     pub fn operator(&self) -> Arc<Operator> {
-        Arc::clone(&self.operator)
+        self.desk.now()
+    }
+
+    /// Where its operator is found, whatever config it runs.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// What happens from now on, as it happens.
@@ -113,60 +112,42 @@ impl Bridge {
     /// # Errors
     /// A part ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let mut tasks = Tasks::new();
-        self.deliver(&mut tasks)?;
-        let Self { config, parts, services, operator, intake, gates, pollers, streams, fetching, listening, .. } = self;
-        let inboxes = sources::inboxes(fetching, Arc::clone(&config), &parts, &services.clock, tasks.until.clone());
-        tasks.later("inboxes", &parts, inboxes);
-        for poller in pollers {
-            let polling = poller.into_loop(&parts, services.clock.clone());
-            tasks.start("poller", polling.run(tasks.until.clone()));
+        let Self { parts, scene, fresh, intake, desk, reloads, asks, load, listening } = self;
+        let mut tasks = Tasks::new(parts.settling.clone());
+        for work in fresh.work.into_iter().chain(scene.common(&intake)) {
+            tasks.begin(work, &[], &fresh.limits);
         }
-        for stream in streams {
-            tasks.start("stream", stream.run(tasks.until.clone()));
-        }
+        stay(&mut tasks, &parts, &scene.config);
         let Listening { hooks, admin, socket } = listening;
-        listeners::serve_api(&mut tasks, &config, &operator, (admin, socket));
-        let public = listeners::public_router(Arc::clone(&intake), operator);
+        listeners::serve_api(&mut tasks, &scene.config, &desk, (admin, socket));
+        let public = listeners::public_router(Arc::clone(&intake), desk.clone());
         let until = tasks.until.clone().cancelled_owned();
         tasks.start("intake", intake::serve(hooks, public, intake::Limits::default(), until));
 
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = tasks.set.join_next() => ended,
-        };
+        let mut stage = Stage { parts, scene, tasks, intake, desk, reloads, load };
+        let ended = stage.work(asks, &stop).await;
         tracing::info!("stopping: nothing more is received, what is under way is finished");
+        let Stage { parts, scene, tasks, intake, .. } = stage;
         intake.stop();
         tasks.finish().await;
-        plans::leave(&gates).await;
+        plans::leave(&scene.gates).await;
         close(&parts).await;
-        // A part that panicked has no name to give.
-        ended.map_or(Ok(()), |part| Err(AppError::Ended(part.unwrap_or("that panicked"))))
+        ended.map_or(Ok(()), |part| Err(AppError::Ended(part)))
     }
+}
 
-    /// Starts what delivers, and what looks after it.
-    fn deliver(&self, tasks: &mut Tasks) -> Result<(), AppError> {
-        let Self { config, parts, services, intake, gates, sinks, .. } = self;
-        for plan in plans::plans(services, sinks, gates)? {
-            let until = tasks.until.clone();
-            tasks.later("worker", parts, worker::run(Arc::new(plan), Arc::clone(services), until));
+/// Starts what no config changes.
+fn stay(tasks: &mut Tasks, parts: &Parts, config: &Arc<Config>) {
+    let (settling, until) = (parts.settling.clone(), tasks.until.clone());
+    let history = historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until.clone());
+    tasks.start("historian", async move {
+        if until.run_until_cancelled(settling.over()).await.is_some() {
+            history.await;
         }
-        let until = tasks.until.clone();
-        tasks.later("historian", parts, historian::run(Arc::clone(&parts.broker), parts.journal.clone(), until));
-        let until = tasks.until.clone();
-        tasks.later("refill", parts, refill::run(Arc::clone(services), until));
-        settle(tasks, parts, config);
-        let until = tasks.until.clone();
-        tasks.start("housekeeping", housekeeping::run(Arc::clone(services), Arc::clone(intake), until));
-        if !services.dry_run {
-            let probed = sinks.values().cloned().collect();
-            tasks.start("probe", probe::run(probed, Arc::clone(services), tasks.until.clone()));
-            tasks.start("alerts", plans::alerts(services, sinks, gates, OWNER).run(tasks.until.clone()));
-        }
-        let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
-        tasks.start("halts", async move { halts.follow(until).await });
-        Ok(())
-    }
+    });
+    settle(tasks, parts, config);
+    let (halts, until) = (Arc::clone(&parts.halts), tasks.until.clone());
+    tasks.start("halts", async move { halts.follow(until).await });
 }
 
 /// Writes the journal to its end and closes the files.

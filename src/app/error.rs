@@ -95,7 +95,10 @@ pub enum AppError {
     /// A path of `redact`.
     #[error("redact: {0}")]
     Redact(String),
+    /// Webhooks would have to wait too long.
+    #[error("{0}")]
+    Held(&'static str),
     /// A part ended although nobody told it to.
     #[error("the part {0} ended by itself, which is a bug; the bridge stops rather than run without it")]
-    Ended(&'static str),
+    Ended(String),
 }
