@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! [`Operator`] answers, over the store, the journal and the broker; it works the same within a running bridge and on
-//! the files of a stopped one. [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
+//! the files of a stopped one. With another config comes another, and [`Desk`] knows the one of now ([`reload`]). [`api`] puts it behind HTTP paths, which the command line uses too: over a socket
 //! beside the store while the bridge runs, in-process otherwise. [`serve`] listens, behind its [`doors`]. [`views`] are the
 //! answers' shapes, [`needs`] are what a person has to see to. [`who`] did what is written into the journal.
 
@@ -25,10 +25,12 @@ use crate::store::Store;
 use crate::store::journal::Journal;
 
 pub mod api;
+mod desk;
 pub mod doors;
 pub mod needs;
 pub mod preview;
 mod pulse;
+pub mod reload;
 pub mod replay;
 pub mod retire;
 mod scrape;
@@ -40,7 +42,9 @@ mod trace;
 pub mod views;
 pub mod who;
 
+pub use desk::Desk;
 pub use pulse::Pulse;
+pub use reload::Reloads;
 pub use scrape::OPEN_METRICS;
 pub use settling::Settling;
 
@@ -61,17 +65,19 @@ pub struct Operator {
     /// What to mask.
     pub redactor: Arc<Redactor>,
     /// Whether the store takes writes.
-    pub pulse: Pulse,
+    pub pulse: Arc<Pulse>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether names and queues are as the config has them.
     pub settling: Settling,
+    /// When the config was loaded.
+    pub reloads: Arc<Reloads>,
     /// Wakes the poller of a source; empty where none runs.
     pub pollers: HashMap<String, Arc<Notify>>,
     /// Who reads the past of a source that is polled; empty where none runs.
     pub pasts: HashMap<String, Arc<dyn Poller>>,
     /// Held while a replay takes a step: two at once would take the same one.
-    pub replaying: tokio::sync::Mutex<()>,
+    pub replaying: Arc<tokio::sync::Mutex<()>>,
     /// The gates of the accounts; empty where none run.
     pub gates: HashMap<String, Arc<Gate>>,
     /// Asks vendors for what a person wants done there.

@@ -143,7 +143,14 @@ pub trait Broker: Send + Sync {
     /// A queue that is no longer named keeps its messages and receives no more.
     async fn declare(&self, bindings: Vec<Binding>) -> Result<()>;
 
-    /// Publishes events to every queue bound to them: all of them, or none.
+    /// Makes those of these queues that are not there yet, and binds nothing to them: so that [`Broker::declare`], which
+    /// publishing waits for, is quick.
+    async fn prepare(&self, _bindings: &[Binding]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Publishes events to every queue bound to them: all of them, or none. Each goes where the bindings of one
+    /// [`Broker::declare`] say, though another may come meanwhile.
     async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()>;
 
     /// Puts one event into one queue alone, as attempt 1: a replay.

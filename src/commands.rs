@@ -13,6 +13,7 @@ pub mod look;
 pub mod moving;
 pub mod operate;
 pub mod output;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod sandbox;

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+pub mod compare;
 pub mod faults;
 mod fields;
 mod interpolate;

@@ -19,9 +19,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Operator;
 use crate::admin::doors::{Doors, Visitor};
 use crate::admin::who;
+use crate::admin::{Desk, Operator};
 
 mod config;
 mod dead;
@@ -52,7 +52,7 @@ const TOLD: usize = 64;
 pub struct Dashboard(Arc<Parts>);
 
 struct Parts {
-    operator: Arc<Operator>,
+    desk: Desk,
     doors: Arc<Doors>,
     stop: CancellationToken,
     /// What deeds came to, until the next page shows it.
@@ -70,8 +70,8 @@ struct Told {
 }
 
 impl Dashboard {
-    fn operator(&self) -> &Operator {
-        &self.0.operator
+    fn operator(&self) -> Arc<Operator> {
+        self.0.desk.now()
     }
 
     fn doors(&self) -> &Doors {
@@ -96,7 +96,7 @@ impl Dashboard {
 }
 
 /// All pages. They are for a listener that lets in only those who may come.
-pub fn router(operator: Arc<Operator>, doors: Arc<Doors>, stop: CancellationToken) -> Router {
+pub fn router(desk: Desk, doors: Arc<Doors>, stop: CancellationToken) -> Router {
     let (told, week, guess) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
     Router::new()
         .route("/", get(overview::page))
@@ -123,7 +123,7 @@ pub fn router(operator: Arc<Operator>, doors: Arc<Doors>, stop: CancellationToke
         .route("/assets/dari.svg", get(async || asset("image/svg+xml", include_str!("dashboard/assets/dari.svg"))))
         .layer(from_fn(named))
         .layer(from_fn(guarded))
-        .with_state(Dashboard(Arc::new(Parts { operator, doors, stop, told, week, guess })))
+        .with_state(Dashboard(Arc::new(Parts { desk, doors, stop, told, week, guess })))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -84,6 +84,21 @@ enum Leave {
 }
 
 impl FetchLoop {
+    /// The same for another source.
+    #[must_use]
+    pub fn named(&self, source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            account: self.account.clone(),
+            fetch: self.fetch.clone(),
+            at_once: self.at_once,
+            broker: Arc::clone(&self.broker),
+            journal: Arc::clone(&self.journal),
+            halts: Arc::clone(&self.halts),
+            clock: self.clock.clone(),
+        }
+    }
+
     /// Reads anew until `stop` is cancelled. What is under way then is dropped, and comes again.
     pub async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderName, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, RwLockWriteGuard, Semaphore};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::broker::Broker;
@@ -40,7 +40,8 @@ const REFUSED_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is no
 
 /// Receives webhooks.
 pub struct Intake {
-    sources: HashMap<String, Source>,
+    /// Read by whoever publishes a request's events.
+    sources: RwLock<HashMap<String, Arc<Source>>>,
     broker: Arc<dyn Broker>,
     journal: Arc<dyn Journal>,
     clock: Clock,
@@ -61,12 +62,35 @@ struct Source {
     rate: Option<DefaultDirectRateLimiter>,
 }
 
+impl Source {
+    fn new(hook: Box<dyn Hook>, limits: &Limits) -> Self {
+        Self {
+            fetches: hook.fetch().is_some(),
+            secret_headers: hook.secret_headers(),
+            hook,
+            rate: limits.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+        }
+    }
+}
+
 impl std::fmt::Debug for Intake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Intake")
-            .field("sources", &self.sources.len())
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("Intake").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// An intake that takes nothing as long as this lives: requests wait.
+pub struct Held<'a> {
+    sources: RwLockWriteGuard<'a, HashMap<String, Arc<Source>>>,
+    limits: &'a Limits,
+}
+
+impl Held<'_> {
+    /// Goes on with those of its sources that are kept, and with others.
+    pub fn replace(mut self, keep: impl Fn(&str) -> bool, new: Vec<(String, Box<dyn Hook>)>) {
+        self.sources.retain(|name, _| keep(name));
+        let limits = self.limits;
+        self.sources.extend(new.into_iter().map(|(name, hook)| (name, Arc::new(Source::new(hook, limits)))));
     }
 }
 
@@ -84,15 +108,9 @@ impl Intake {
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rate = || limits.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        let source = |hook: Box<dyn Hook>| Source {
-            fetches: hook.fetch().is_some(),
-            secret_headers: hook.secret_headers(),
-            hook,
-            rate: rate(),
-        };
+        let source = |(name, hook)| (name, Arc::new(Source::new(hook, &limits)));
         Self {
-            sources: hooks.into_iter().map(|(name, hook)| (name, source(hook))).collect(),
+            sources: RwLock::new(hooks.into_iter().map(source).collect()),
             broker,
             journal,
             clock,
@@ -103,6 +121,11 @@ impl Intake {
             limits,
             metrics,
         }
+    }
+
+    /// Waits until what is being published is, and lets requests wait from then on.
+    pub async fn hold(&self) -> Held<'_> {
+        Held { sources: self.sources.write().await, limits: &self.limits }
     }
 
     /// Answers 503 with `Retry-After` while the disk is nearly full.

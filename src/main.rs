@@ -8,8 +8,8 @@ use dari::commands::access::Where;
 use dari::commands::operate::{AccountAction, DeadAction, RouteAction, SourceAction, StateArgs, StopAction};
 use dari::commands::replay::ReplayArgs;
 use dari::commands::{
-    CommandError, backup, check, demo, describe, hooks, init, look, moving, operate, output, replay, run, sandbox,
-    schema, send, spool, test,
+    CommandError, backup, check, demo, describe, hooks, init, look, moving, operate, output, reload, replay, run,
+    sandbox, schema, send, spool, test,
 };
 
 /// Dari carries events between the work tools of a company.
@@ -41,6 +41,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the bridge
     Run(run::RunArgs),
+    /// Let the running bridge load its config anew
+    Reload,
     /// Play vendors on this machine
     Sandbox(sandbox::SandboxArgs),
     /// Write a commented dari.yaml to start from
@@ -131,6 +133,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Demo(args) => demo::demo(args).await,
         Command::Run(args) => run::run(args, &place).await,
+        Command::Reload => reload::reload(&place).await,
         Command::Sandbox(args) => sandbox::sandbox(&args).await,
         Command::Init(args) => init::init(&args, &place),
         Command::Check(args) => check::check(&args, &place).await,

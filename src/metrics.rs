@@ -3,6 +3,8 @@
 //!
 //! Labels are names of the config and fixed words: their number is bounded by the config.
 
+use std::sync::{PoisonError, RwLock};
+
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
@@ -43,7 +45,8 @@ pub struct Metrics {
     /// The last hour, for people to see.
     pub pace: Pace,
     /// The sources of the config: anybody can ask for another.
-    sources: Vec<String>,
+    sources: RwLock<Vec<String>>,
+    reloads: Counters,
 }
 
 impl Metrics {
@@ -63,7 +66,8 @@ impl Metrics {
             deliveries: counters(),
             journey_seconds: histograms(|| Histogram::new(JOURNEY)),
             pace: Pace::default(),
-            sources,
+            sources: RwLock::new(sources),
+            reloads: counters(),
             registry: Registry::default(),
         };
         registry.register("events_received", "Events made durable, by source", metrics.received.clone());
@@ -77,6 +81,11 @@ impl Metrics {
             "Requests that became no event, by source and status",
             metrics.refused.clone(),
         );
+        registry.register(
+            "config_reloads",
+            "Times that the config was to be loaded anew, by result",
+            metrics.reloads.clone(),
+        );
         registry.register("polls", "Polls by source and result", metrics.polls.clone());
         registry.register("attempts", "Calls made for deliveries, by route and outcome", metrics.attempts.clone());
         let help = "How long those calls took, by route";
@@ -85,6 +94,17 @@ impl Metrics {
         let help = "From an event's receipt to its delivery, by route";
         registry.register_with_unit("delivery", help, Unit::Seconds, metrics.journey_seconds.clone());
         Self { registry, ..metrics }
+    }
+
+    /// The sources of the config are these now.
+    pub fn know(&self, sources: Vec<String>) {
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+    }
+
+    /// The config was loaded anew, or was refused.
+    pub fn reloaded(&self, good: bool) {
+        self.reloads.get_or_create(&of("result", if good { "ok" } else { "refused" })).inc();
+        self.pace.tell();
     }
 
     /// Events of a source are durable.
@@ -110,7 +130,7 @@ impl Metrics {
         match record {
             Record::Entry(entry) => self.step(entry),
             Record::Refused(Refused { source, status, .. }) => {
-                let known = self.sources.contains(source);
+                let known = self.sources.read().unwrap_or_else(PoisonError::into_inner).contains(source);
                 let source = if known { source.as_str() } else { "unknown" };
                 self.refused.get_or_create(&two(("source", source), ("status", &status.to_string()))).inc();
             }

@@ -116,6 +116,21 @@ impl Node {
         }
     }
 
+    /// True if both hold the same, wherever they stand.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (NodeValue::List(mine), NodeValue::List(others)) => {
+                mine.len() == others.len() && mine.iter().zip(others).all(|(mine, other)| mine.same(other))
+            }
+            (NodeValue::Map(mine), NodeValue::Map(others)) => {
+                let pairs = mine.iter().zip(others);
+                mine.len() == others.len() && pairs.into_iter().all(|((a, x), (b, y))| a.name == b.name && x.same(y))
+            }
+            (mine, other) => mine == other,
+        }
+    }
+
     /// Text, or a number or boolean as it was written.
     #[must_use]
     pub fn text(&self) -> Option<&str> {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::replay::ReplayRequest;
 use super::retire::Leftover;
-use super::{OPEN_METRICS, Operator, OperatorError, who};
+use super::{Desk, OPEN_METRICS, Operator, OperatorError, who};
 use crate::event::NewEvent;
 use crate::outcome::Scope;
 use crate::problem::problem;
@@ -30,7 +30,7 @@ pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const LONGEST_REASON: usize = 64 * 1024;
 
 /// Every path of the API. Each has its description in [`OPENAPI`].
-pub fn router(operator: Arc<Operator>) -> Router {
+pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/api/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -59,6 +59,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .route("/api/routes/{name}/retire", post(retire))
         .route("/api/{scope}/{name}/suspend", post(suspend))
         .route("/api/{scope}/{name}/resume", post(resume))
+        .route("/api/reload", post(reload))
         .route("/api/needs", get(needs))
         .route("/api/actions", get(actions))
         .route("/api/dead/{id}/preview", get(preview))
@@ -66,7 +67,7 @@ pub fn router(operator: Arc<Operator>) -> Router {
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(map_response(in_words))
         .layer(from_fn(who::named))
-        .with_state(operator)
+        .with_state(desk)
 }
 
 /// What a request that cannot be read is answered with (a number that is none, JSON that is none) becomes a problem
@@ -317,6 +318,10 @@ pub struct Unsubscribe {
 
 async fn unsubscribe(State(op): Op, Path(name): Path<String>, Told(body): Told<Unsubscribe>) -> Answer {
     json(op.unsubscribe(&name, body.id.as_deref()).await?)
+}
+
+async fn reload(State(op): Op) -> Answer {
+    json(op.reload().await?)
 }
 
 async fn needs(State(op): Op) -> Answer {

@@ -35,14 +35,16 @@ pub enum Leftover {
 }
 
 impl Operator {
-    /// Forgets a route that the config no longer has: its links, its ledger, and its queue. Dead letters stay.
+    /// Forgets a route that the config no longer has, or has switched off: its links, its ledger, and its queue. Dead letters
+    /// stay.
     ///
     /// # Errors
-    /// The config still has it, messages wait for it and nothing was said of them, or there is no route to take them; the
+    /// It is switched on, messages wait for it and nothing was said of them, or there is no route to take them; the
     /// store or the broker.
     pub async fn retire(&self, name: &str, leftover: Leftover) -> Result<Done> {
-        if self.config.routes.iter().any(|route| route.name == name) {
-            let why = format!("route {name} is in the config: take it out first, or suspend it");
+        if self.config.routes.iter().any(|route| route.name == name && route.enabled) {
+            let why =
+                format!("route {name} is in the config: take it out, or switch it off with `enabled: false`, first");
             return Err(OperatorError::Refused(why));
         }
         if let Leftover::To(to) = &leftover {
@@ -84,7 +86,7 @@ impl Operator {
 
     /// True if other routes go by the links of this name: they stay.
     fn shares(&self, name: &str) -> bool {
-        self.config.routes.iter().any(|route| route.link == name)
+        self.config.routes.iter().any(|route| route.link == name && route.name != name)
     }
 
     async fn orphan(&self, name: &str) -> Result<Option<Depth>> {

@@ -51,6 +51,9 @@ impl Operator {
         self.ask_broker(&mut sheet).await?;
         self.ask_accounts(&mut sheet).await?;
         self.ask_sources(&mut sheet).await?;
+        let help = "When the config that runs was loaded, in Unix time";
+        let loaded = sheet.gauges("config_loaded_timestamp", help, Some(Unit::Seconds));
+        loaded.get_or_create(&Labels::new()).set(self.reloads.loaded().at.as_duration().as_secs_f64());
         let mut text = String::new();
         // Writing into text does not fail.
         let _ = self.metrics.encode(&mut text);

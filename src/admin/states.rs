@@ -385,6 +385,8 @@ impl Operator {
         }
         if details {
             notes.extend(self.broker.notes());
+            let refused = self.reloads.loaded().refused;
+            notes.extend(refused.map(|(at, why)| format!("config: it was not loaded anew at {at}: {why}")));
         }
         Readiness { ready, notes }
     }

@@ -9,9 +9,10 @@ use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, Tasks};
+use super::AppError;
+use super::tasks::Tasks;
 use crate::admin::doors::Doors;
-use crate::admin::{Operator, api, serve};
+use crate::admin::{Desk, api, serve};
 use crate::config::Config;
 use crate::dashboard;
 use crate::intake::{self, Intake};
@@ -28,14 +29,14 @@ pub fn socket(config: &Config) -> Option<UnixListener> {
 pub fn serve_api(
     tasks: &mut Tasks,
     config: &Config,
-    operator: &Arc<Operator>,
+    desk: &Desk,
     (listener, socket): (Option<TcpListener>, Option<UnixListener>),
 ) {
-    let api = api::router(Arc::clone(operator));
+    let api = api::router(desk.clone());
     if let Some(listener) = listener {
         let token = config.listen.admin.as_ref().and_then(|admin| admin.token.clone());
-        let doors = Arc::new(Doors::new(token, operator.clock.clone()));
-        let pages = dashboard::router(Arc::clone(operator), Arc::clone(&doors), tasks.until.clone());
+        let doors = Arc::new(Doors::new(token, desk.now().clock.clone()));
+        let pages = dashboard::router(desk.clone(), Arc::clone(&doors), tasks.until.clone());
         let served = serve::on_listener(listener, api.clone().merge(pages), doors, tasks.until.clone());
         let until = tasks.until.clone();
         tasks.start("admin", async move { after(served.await, "listener", &until).await });
@@ -62,12 +63,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
 }
 
 /// Hooks and health.
-pub fn public_router(intake: Arc<Intake>, operator: Arc<Operator>) -> axum::Router {
+pub fn public_router(intake: Arc<Intake>, desk: Desk) -> axum::Router {
     intake::router(intake).route(
         "/readyz",
         get(async move || {
             // Anybody can ask here: what is suspended and why is told on the admin API.
-            let readiness = operator.ability().await;
+            let readiness = desk.now().ability().await;
             let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             (status, Json(readiness))
         }),

@@ -3,14 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::AppError;
-use crate::broker::{Broker, JOURNAL, inbox};
+use crate::broker::{Broker, Depth, JOURNAL, inbox};
+use crate::config::compare::Comparison;
 use crate::config::{Config, RouteConfig};
 use crate::store::Store;
 
 const FACT: &str = "names";
+/// How long ago the oldest of the messages that a route is just delivering was received.
+const PASSING: SignedDuration = SignedDuration::from_secs(10);
+
+/// How a route goes that the store knows much of.
+const GOING: &str = "While the bridge runs, a route can go in two steps: loaded with `enabled: false` it stops, and `dari routes \
+                     retire` forgets it; then it can be taken out";
 
 /// The names of the last start.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -40,12 +48,73 @@ impl Names {
 /// [`AppError::Names`] with every route whose links or messages would be orphaned; then nothing was changed.
 pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> Result<(), AppError> {
     let known = known(store).await?;
-    let mut faults = led_elsewhere(config, store, &known).await?;
-    let depths = if vanished(config, &known).next().is_some() { broker.depths().await? } else { Vec::new() };
-    for name in vanished(config, &known) {
+    let faults = orphaned(config, store, broker, &known, |depth| depth.messages).await?;
+    if !faults.is_empty() {
+        return Err(AppError::Names(faults));
+    }
+    rename(config, store, broker).await?;
+    remember(config, store).await
+}
+
+/// Compares the config's names with those of a bridge at work. What a removed route is just delivering it may deliver
+/// to the end.
+///
+/// # Errors
+/// [`AppError::Names`] as [`settle`], and with every new name for what runs under another: nothing is renamed under way.
+pub async fn check(
+    both: Comparison<'_>,
+    store: &dyn Store,
+    broker: &dyn Broker,
+    now: Timestamp,
+) -> Result<(), AppError> {
+    let known = known(store).await?;
+    let left = |depth: &Depth| {
+        let passing = depth.oldest.is_some_and(|oldest| now.duration_since(oldest) < PASSING);
+        if passing && depth.waiting == 0 { 0 } else { depth.messages }
+    };
+    let mut faults = orphaned(both.new, store, broker, &known, left).await?;
+    if !faults.is_empty() {
+        faults.push(GOING.to_owned());
+    }
+    faults.extend(renamings(both, &known));
+    if faults.is_empty() { Ok(()) } else { Err(AppError::Names(faults)) }
+}
+
+/// What gets another name.
+fn renamings(both: Comparison<'_>, known: &Names) -> Vec<String> {
+    let new = both.new;
+    let sources = new.sources.iter().filter_map(|s| Some(("source", s.was.as_deref()?, s.name.as_str())));
+    let sources = sources.filter(|(_, was, _)| known.sources.iter().any(|source| source == was));
+    let sinks = new.sinks.iter().filter_map(|s| Some(("sink", s.was.as_deref()?, s.name.as_str())));
+    let sinks = sinks.filter(|(_, was, _)| both.old.sinks.iter().any(|sink| sink.name == *was));
+    let routes = renamed(new, known).map(|(was, name)| ("route", was, name));
+    let say =
+        |(what, was, name)| format!("{what} {was} cannot become {name} while the bridge runs: restart it for that");
+    sources.chain(sinks).chain(routes).map(say).collect()
+}
+
+/// Remembers the config's names for the next start.
+///
+/// # Errors
+/// The store.
+pub async fn remember(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    Ok(store.set_fact(FACT, serde_json::to_value(Names::of(config)).unwrap_or_default()).await?)
+}
+
+/// What to say of routes whose links or messages nobody would have any more; `left` are the messages that count.
+async fn orphaned(
+    config: &Config,
+    store: &dyn Store,
+    broker: &dyn Broker,
+    known: &Names,
+    left: impl Fn(&Depth) -> u64,
+) -> Result<Vec<String>, AppError> {
+    let mut faults = led_elsewhere(config, store, known).await?;
+    let depths = if vanished(config, known).next().is_some() { broker.depths().await? } else { Vec::new() };
+    for name in vanished(config, known) {
         // Links that others share are theirs.
         let links = if goes_on(config, name) { 0 } else { store.link_count(name).await? };
-        let queued = depths.iter().find(|d| &d.queue == name).map_or(0, |d| d.messages);
+        let queued = depths.iter().find(|d| &d.queue == name).map_or(0, &left);
         if links > 0 || queued > 0 {
             faults.push(format!(
                 "route {name} is no longer in the config, but {queued} messages wait for it and {links} links belong \
@@ -54,12 +123,7 @@ pub async fn settle(config: &Config, store: &dyn Store, broker: &dyn Broker) -> 
             ));
         }
     }
-    if !faults.is_empty() {
-        return Err(AppError::Names(faults));
-    }
-    rename(config, store, broker).await?;
-    store.set_fact(FACT, serde_json::to_value(Names::of(config)).unwrap_or_default()).await?;
-    Ok(())
+    Ok(faults)
 }
 
 /// The part of [`settle`] that needs no broker: sources and sinks are to be known by their names from the start on.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use jiff::tz::TimeZone;
+
 use super::AppError;
+use super::scene::Before;
 use crate::config::{Config, RouteConfig};
 use crate::deliver::alerts::Alerts;
 use crate::deliver::batch::Batcher;
@@ -18,23 +21,28 @@ use crate::deliver::{Destination, Plan, Services};
 pub type Gates = HashMap<String, Arc<Gate>>;
 
 /// The gates of all accounts, the sinks that are their own among them.
-pub fn gates(config: &Config, shared: &Shared) -> Gates {
+pub fn gates(config: &Config, shared: &Shared, before: &Before<'_>) -> Gates {
     let accounts = config.accounts.values();
-    let of_accounts =
-        accounts.map(|account| Gate::new(&account.name, account.limits, account.zone.clone(), shared.clone()));
+    let of_accounts = accounts.map(|account| (&account.name, account.limits, &account.zone));
     let own = config.sinks.iter().filter(|sink| !config.accounts.contains_key(&sink.account));
-    let own = own.map(|sink| Gate::new(&sink.account, sink.limits, config.zone.clone(), shared.clone()));
-    of_accounts.chain(own).map(|gate| (gate.account.clone(), Arc::new(gate))).collect()
+    let own = own.map(|sink| (&sink.account, sink.limits, &config.zone));
+    let make =
+        |(name, limits, zone): (&String, _, &TimeZone)| Arc::new(Gate::new(name, limits, zone.clone(), shared.clone()));
+    of_accounts.chain(own).map(|of| (of.0.clone(), before.gate(of.0).unwrap_or_else(|| make(of)))).collect()
 }
 
 /// Sinks by name.
 pub type Destinations = BTreeMap<String, Arc<Destination>>;
 
 /// Builds all sinks that are switched on.
-pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, AppError> {
+pub fn destinations(services: &Services, gates: &Gates, before: &Before<'_>) -> Result<Destinations, AppError> {
     let config = &services.config;
     let mut destinations = Destinations::new();
     for sink in config.sinks.iter().filter(|sink| sink.enabled) {
+        if let Some(same) = before.sink(&sink.name) {
+            destinations.insert(sink.name.clone(), same);
+            continue;
+        }
         let built = config
             .build_sink(sink, &services.client, &services.clock)
             .map_err(|faults| AppError::Build { name: sink.name.clone(), faults })?;
@@ -54,12 +62,22 @@ pub fn destinations(services: &Services, gates: &Gates) -> Result<Destinations, 
     Ok(destinations)
 }
 
-/// Builds the plans of all routes that are switched on and whose sink is.
-pub fn plans(services: &Services, destinations: &Destinations, gates: &Gates) -> Result<Vec<Plan>, AppError> {
+/// True if a route works: it and its sink are switched on.
+pub fn works(route: &RouteConfig, destinations: &Destinations) -> bool {
+    route.enabled && destinations.contains_key(&route.to)
+}
+
+/// Builds the plans of all routes that work and did not before, or by other words.
+pub fn plans(
+    services: &Services,
+    destinations: &Destinations,
+    gates: &Gates,
+    before: &Before<'_>,
+) -> Result<Vec<Plan>, AppError> {
     let config = &services.config;
-    let routes = config.routes.iter().enumerate().filter(|(_, route)| route.enabled);
+    let routes = config.routes.iter().enumerate().filter(|(_, route)| works(route, destinations));
     let mut plans = Vec::new();
-    for (index, route) in routes {
+    for (index, route) in routes.filter(|(_, route)| !before.route(&route.name)) {
         let Some(to) = destinations.get(route.to.as_str()).map(Arc::clone) else { continue };
         let lookups = lookups(route, services, gates)?;
         plans.push(Plan { index, to, config: Arc::clone(config), lookups, mapping_errors: AtomicU32::new(0) });

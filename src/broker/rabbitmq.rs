@@ -9,6 +9,7 @@
 //! [`Depth::waiting`](crate::broker::Depth::waiting) is what the ledger says.
 
 mod asides;
+mod bindings;
 mod line;
 mod link;
 mod publisher;
@@ -19,7 +20,7 @@ mod vigil;
 mod wire;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct RabbitBroker {
     shared: Arc<Shared>,
     /// One change of the queues at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever publishes, and alone by whoever binds the queues to other events.
+    turning: tokio::sync::RwLock<()>,
     pumps: TaskTracker,
 }
 
@@ -204,7 +207,7 @@ impl RabbitBroker {
             // What is cut off comes again, and the ledger knows it.
             pumps.spawn(shared.stopping.clone().run_until_cancelled_owned(looking));
         }
-        Ok(Self { shared, changing: tokio::sync::Mutex::default(), pumps })
+        Ok(Self { shared, changing: tokio::sync::Mutex::default(), turning: tokio::sync::RwLock::default(), pumps })
     }
 
     /// Whether the broker is there: waits for the first attempt at each URL.
@@ -272,40 +275,16 @@ impl RabbitBroker {
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn declare(&self, bindings: Vec<Binding>) -> Result<()> {
-        let connection = self.shared.publishing.up(CHANGE).await?;
-        let _alone = self.changing.lock().await;
-        let register = &self.shared.register;
-        let before = register.plan();
-        let keys: BTreeMap<_, _> = bindings.iter().map(|b| (b.queue.clone(), topology::keys(b))).collect();
-        // Known before it is bound, forgotten after it is unbound.
-        register
-            .amend(|plan| {
-                for (queue, keys) in &keys {
-                    let bound = plan.entry(queue.clone()).or_default();
-                    bound.bind(keys, register.begun);
-                    bound.due.insert(queue.clone());
-                }
-            })
-            .await?;
-        register.make(&connection).await?;
-        let queues = self.queues(&connection).await?;
-        let none = BTreeSet::new();
-        for (name, bound) in &*before {
-            let gone = bound.events.difference(keys.get(name).unwrap_or(&none));
-            timely(queues.unbind(self.shared.names(), name, gone)).await?;
-        }
-        let now = register.clock.now();
-        let keep = |plan: &mut Plan| plan.iter_mut().for_each(|(name, b)| b.keep(keys.get(name).unwrap_or(&none), now));
-        for name in register.amend(keep).await?.keys() {
-            self.shared.add_line(name);
-        }
-        _ = within(queues.channel.close(200, "".into())).await;
-        self.shared.open.store(true, Ordering::Release);
-        Ok(())
+        self.turn(&bindings).await
+    }
+
+    async fn prepare(&self, bindings: &[Binding]) -> Result<()> {
+        self.make(bindings).await
     }
 
     async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()> {
         self.shared.check_open()?;
+        let _turn = self.turning.read().await;
         let exchange = self.shared.names().events();
         let parcel = |event: &Arc<Event>| parcel(&exchange, &topology::key_of(event), event, FIRST);
         self.shared.publisher.publish(events.iter().map(parcel).collect::<Result<_>>()?).await

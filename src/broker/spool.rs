@@ -272,6 +272,10 @@ impl Broker for Spool {
         self.inner.declare(bindings).await
     }
 
+    async fn prepare(&self, bindings: &[Binding]) -> Result<()> {
+        self.inner.prepare(bindings).await
+    }
+
     async fn publish_to(&self, queue: &str, event: Arc<Event>) -> Result<()> {
         self.inner.publish_to(queue, event).await
     }

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use super::{CommandError, Result};
 use crate::admin::serve::socket_path;
 use crate::admin::who::BY;
-use crate::admin::{Operator, api};
+use crate::admin::{Desk, Operator, api};
 use crate::app;
 use crate::clock::Clock;
 
@@ -104,7 +104,7 @@ impl Access {
         let operator = app::open_for_operator(Arc::new(config), Clock::system(app::process_number()))
             .await
             .map_err(CommandError::failed)?;
-        Ok(Self::Files { api: api::router(Arc::clone(&operator)), operator })
+        Ok(Self::Files { api: api::router(Desk::new(Arc::clone(&operator))), operator })
     }
 
     /// Asks.

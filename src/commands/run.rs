@@ -1,15 +1,17 @@
 //! `dari run`: the bridge.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::access::{self, Where};
 use super::sandbox::Stage;
 use super::{CommandError, Result};
+use crate::admin::{Desk, who};
 use crate::app::{self, Bridge, Options};
 use crate::clock::Clock;
 use crate::config::{AdminListen, Config};
@@ -41,9 +43,11 @@ pub async fn run(args: RunArgs, place: &Where) -> Result {
     let _folder = if args.dry_run || args.sandbox { Some(elsewhere(&mut config, args.dry_run)?) } else { None };
     let _stage = if args.sandbox { Some(staged(&mut config, &clock).await?) } else { None };
     let config = Arc::new(config);
-    let options = Options { dry_run: args.dry_run };
+    // What plays a part in the others is made for this process alone, and in no file.
+    let options = Options { dry_run: args.dry_run, load: (!args.dry_run && !args.sandbox).then_some(load) };
     let bridge = Bridge::build(Arc::clone(&config), clock, &options).await.map_err(CommandError::failed)?;
     let told = until_told();
+    let _reloading = AbortOnDropHandle::new(tokio::spawn(reload_when_told(bridge.desk())?));
     announce(&config, &bridge);
     let printer = args.dry_run.then(|| tokio::spawn(dry::print(bridge.watch())));
     let ended = bridge.run(told).await.map_err(CommandError::failed);
@@ -113,6 +117,24 @@ fn announce(config: &Config, bridge: &Bridge) {
     }
     let (sources, routes) = (config.sources.len(), config.routes.len());
     tracing::info!(address = %bridge.hooks_address(), sources, routes, store = %config.store.display(), "the bridge is ready");
+}
+
+fn load(file: &Path) -> std::result::Result<Config, String> {
+    access::load(file).map_err(|error| error.to_string())
+}
+
+/// Loads the config anew at each SIGHUP.
+fn reload_when_told(desk: Desk) -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anybody is told that the bridge is ready: without it the signal ends the process.
+    let mut hangups = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            if let Err(error) = who::acting("SIGHUP".to_owned(), desk.now().reload()).await {
+                tracing::error!(%error, "the config was not loaded anew: the one that runs stays");
+            }
+        }
+    })
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::settings::{Node, NodeValue};
+
 /// What may stand unescaped in the user part of a URL (RFC 3986, unreserved).
 const USERINFO: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -66,6 +68,25 @@ impl Surroundings<'_> {
         }
         out.push_str(rest);
         if faults.is_empty() { Ok(Some(Filled { text: out, pieces })) } else { Err(faults) }
+    }
+
+    /// Every text of a config that was found to be sound, replaced.
+    pub fn whole(&self, mut node: Node) -> Node {
+        match &mut node.value {
+            NodeValue::Text(text) => {
+                // What cannot be replaced here is nothing to replace: a template's own.
+                if let Ok(Some(filled)) = self.fill(text, false) {
+                    *text = filled.text;
+                }
+            }
+            NodeValue::List(items) => *items = std::mem::take(items).into_iter().map(|item| self.whole(item)).collect(),
+            NodeValue::Map(entries) => {
+                let filled = std::mem::take(entries).into_iter().map(|(key, node)| (key, self.whole(node)));
+                *entries = filled.collect();
+            }
+            NodeValue::Null | NodeValue::Boolean(_) | NodeValue::Number(_) => {}
+        }
+        node
     }
 
     fn look_up(&self, inner: &str) -> Result<String, String> {

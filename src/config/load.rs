@@ -94,6 +94,7 @@ pub fn load_with(
     }
     sort(&mut config.warnings);
     config.shown = shown::shown(&document.root, &checker.secrets);
+    config.written = Surroundings { env, dir }.whole(document.root);
     Ok(config)
 }
 
@@ -161,6 +162,7 @@ impl Loader<'_> {
             tests,
             warnings: std::mem::take(&mut self.warnings),
             shown: String::new(),
+            written: Node { spot: root.spot, value: NodeValue::Null },
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Config {
     pub warnings: Vec<crate::settings::Fault>,
     /// The file as people may see it: with its `${…}`, and secrets masked.
     pub shown: String,
+    /// The whole file with its `${…}` replaced, to tell what differs from another.
+    pub written: Node,
 }
 
 /// A RabbitMQ.

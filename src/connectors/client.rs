@@ -5,6 +5,7 @@
 //! named.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,12 @@ impl Client {
     #[must_use]
     pub fn sealing_tokens(&self) -> Self {
         Self { tokens: Arc::new(Registry::sealed()), ..self.clone() }
+    }
+
+    /// The same client, where the credentials of these accounts are others now.
+    #[must_use]
+    pub fn renewing(&self, changed: &BTreeSet<String>) -> Self {
+        Self { tokens: Arc::new(self.tokens.without(changed)), ..self.clone() }
     }
 
     /// The same connections with no tokens and no meter: for whatever renews a token. It is not to hold all the others, and a

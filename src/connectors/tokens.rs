@@ -1,6 +1,6 @@
 //! Access tokens: renewed ahead of their end, one renewal at a time, shared by all that use an account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -186,6 +186,14 @@ impl Registry {
         Self { sealed: true, ..Self::default() }
     }
 
+    /// The same without the tokens of these accounts, whose credentials are others now.
+    #[must_use]
+    pub fn without(&self, changed: &BTreeSet<String>) -> Self {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        accounts.retain(|account, _| !changed.contains(account));
+        Self { store: self.store.clone(), sealed: self.sealed, accounts: Mutex::new(accounts) }
+    }
+
     /// The tokens of an account; made at the first call.
     pub fn of(&self, account: &str, clock: &Clock, renew: impl FnOnce() -> Box<dyn Renew>) -> Arc<Tokens> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,5 +240,17 @@ mod tests {
         a.refused(&first).await;
         b.put(&mut first).await.expect("a token");
         assert_eq!((renewed.load(Ordering::Relaxed), first), (2, second));
+    }
+    #[tokio::test]
+    async fn other_credentials_have_another_token_and_the_same_keep_theirs() {
+        let (renewed, clock) = (Arc::<AtomicU32>::default(), Clock::system(1));
+        let registry = Registry::default();
+        let make = || Box::new(Counting(Arc::clone(&renewed), clock.clone())) as Box<dyn Renew>;
+        let (kept, changed) = (registry.of("kept", &clock, make), registry.of("changed", &clock, make));
+        let next = registry.without(&BTreeSet::from(["changed".to_owned()]));
+        assert!(Arc::ptr_eq(&kept, &next.of("kept", &clock, make)));
+        assert!(!Arc::ptr_eq(&changed, &next.of("changed", &clock, make)));
+        // What is still under way goes on with what it has.
+        assert!(Arc::ptr_eq(&changed, &registry.of("changed", &clock, make)));
     }
 }

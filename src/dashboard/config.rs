@@ -9,12 +9,20 @@ use super::page::Page;
 
 /// `GET /config`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response {
-    let config = &board.operator().config;
+    let operator = board.operator();
+    let (config, loaded) = (&operator.config, operator.reloads.loaded());
     let body = html! {
         h1 { (page.say("Config")) }
         p {
-            (page.say("As it was loaded from")) " " code { (config.file.display()) } ". "
+            (page.say("As it was loaded from")) " " code { (config.file.display()) } ", " (page.at(loaded.at)) ". "
             span.quiet { (page.say("Secrets are masked; what comes from the environment or a file is shown by its name.")) }
+        }
+        @if let Some((at, why)) = &loaded.refused {
+            section aria-labelledby="refused-title" {
+                h2 #refused-title { (page.say("A newer one was refused")) }
+                p { (page.ago(*at)) ". " (page.say("This one goes on. What is wrong with the newer:")) }
+                (page.text(why))
+            }
         }
         @if !config.warnings.is_empty() {
             section aria-labelledby="warnings-title" {

@@ -39,7 +39,7 @@ impl Which {
 
 /// `GET /dead`.
 pub(super) async fn list(page: Page, State(board): State<Dashboard>, Query(which): Query<Which>) -> Response {
-    page.answer(page.say("Dead letters"), listed(&page, board.operator(), &which).await)
+    page.answer(page.say("Dead letters"), listed(&page, &board.operator(), &which).await)
 }
 
 async fn listed(page: &Page, op: &Operator, which: &Which) -> Result<Markup> {
@@ -157,7 +157,7 @@ fn choices(page: &Page, letters: &[StoredDead]) -> Markup {
 /// `GET /dead/{id}`.
 pub(super) async fn one(page: Page, State(board): State<Dashboard>, Path(id): Path<i64>) -> Response {
     let title = page.fill("Letter {0}", &[&id]);
-    page.answer(&title, letter(&page, board.operator(), id).await)
+    page.answer(&title, letter(&page, &board.operator(), id).await)
 }
 
 async fn letter(page: &Page, op: &Operator, id: i64) -> Result<Markup> {

@@ -74,7 +74,7 @@ pub(super) async fn act(
     Path((scope, name, what)): Path<(String, String, String)>,
     deed: Deed,
 ) -> Response {
-    let came = acted(board.operator(), (&scope, &name, &what), &deed).await;
+    let came = acted(&board.operator(), (&scope, &name, &what), &deed).await;
     deed.end(&board, came)
 }
 
@@ -111,10 +111,10 @@ pub(super) async fn dead(State(board): State<Dashboard>, page: Page, deed: Deed)
     let mut done = Vec::with_capacity(ids.len());
     for id in &ids {
         let came = match deed.field("do") {
-            "preview" => return dead::previews(&page, op, &ids, deed.field("back")).await,
-            "drop" => return dead::really_drop(&page, op, &ids, deed.field("back")).await,
+            "preview" => return dead::previews(&page, &op, &ids, deed.field("back")).await,
+            "drop" => return dead::really_drop(&page, &op, &ids, deed.field("back")).await,
             "drop-for-good" => op.drop_dead(*id).await,
-            "replay" => replayed(op, *id).await,
+            "replay" => replayed(&op, *id).await,
             "delivered" => op.mark_delivered(*id, remote_id.clone()).await,
             "again" => op.mark_again(*id).await,
             _ => Err(OperatorError::Refused("there is no such deed".into())),

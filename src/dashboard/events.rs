@@ -47,9 +47,9 @@ struct Found {
 /// `GET /journal`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>, Query(search): Query<Search>) -> Response {
     let body = if search.refused.is_some() {
-        refused(&page, board.operator(), &search).await
+        refused(&page, &board.operator(), &search).await
     } else {
-        body(&page, board.operator(), &search).await
+        body(&page, &board.operator(), &search).await
     };
     page.answer(page.say("Events"), body)
 }

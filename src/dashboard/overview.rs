@@ -30,8 +30,8 @@ async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
     let standings = op.standings().await?;
     let needs = op.needs_of(&standings).await?;
     let deeds = op.actions(DEEDS).await?;
-    let came = hour(page, op, Line::Source, standings.sources.iter().map(|source| source.name.as_str()));
-    let went = hour(page, op, Line::Route, standings.routes.iter().map(|route| route.name.as_str()));
+    let came = hour(page, &op, Line::Source, standings.sources.iter().map(|source| source.name.as_str()));
+    let went = hour(page, &op, Line::Route, standings.routes.iter().map(|route| route.name.as_str()));
     Ok(html! {
         div #well data-live { (headline(page, &needs)) (sentence(page, &standings, &came, &went))
             @if let Some(newest) = newest.first() {
@@ -41,7 +41,7 @@ async fn body(page: &Page, board: &Dashboard) -> Result<Markup> {
         div #needs data-live { (list(page, &needs)) }
         section aria-labelledby="map-title" {
             h2 #map-title { (page.say("Map")) }
-            div #map data-live { (map::draw(page, op, &standings)) }
+            div #map data-live { (map::draw(page, &op, &standings)) }
         }
         section aria-labelledby="hour-title" {
             h2 #hour-title { (page.say("The last hour")) }

@@ -15,7 +15,7 @@ use crate::store::Suspension;
 
 /// `GET /sinks`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response {
-    page.answer(page.say("Sinks"), body(&page, board.operator()).await)
+    page.answer(page.say("Sinks"), body(&page, &board.operator()).await)
 }
 
 async fn body(page: &Page, op: &Operator) -> Result<Markup> {

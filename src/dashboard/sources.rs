@@ -40,7 +40,7 @@ impl Known {
 
 /// `GET /sources`.
 pub(super) async fn page(page: Page, State(board): State<Dashboard>) -> Response {
-    page.answer(page.say("Sources"), body(&page, board.operator()).await)
+    page.answer(page.say("Sources"), body(&page, &board.operator()).await)
 }
 
 async fn body(page: &Page, op: &Operator) -> Result<Markup> {

@@ -34,6 +34,8 @@ const FACT: &str = "alerts";
 /// The pauses between tries.
 const FIRST: SignedDuration = SignedDuration::from_secs(5);
 const LONGEST: SignedDuration = SignedDuration::from_mins(5);
+/// How long what is being told at a stop may take: cut off, it would be told again.
+const LAST: Duration = Duration::from_secs(3);
 /// How long a try may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -82,12 +84,12 @@ impl Alerts {
     /// Tells until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.watch() => {}
+            () = self.watch(&stop) => {}
+            () = async { stop.cancelled().await; tokio::time::sleep(LAST).await } => {}
         }
     }
 
-    async fn watch(&self) {
+    async fn watch(&self, stop: &CancellationToken) {
         let (mut book, mut watched, mut pace) = (None, Watched::default(), Pace::default());
         loop {
             if let Err(error) = self.turn(&mut book, &mut watched, &mut pace).await {
@@ -95,7 +97,9 @@ impl Alerts {
                 book = None;
                 tracing::debug!(%error, "operators cannot be told of anything now");
             }
-            tokio::time::sleep(LOOK).await;
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+                return;
+            }
         }
     }
 

@@ -87,12 +87,15 @@ impl Intake {
         if self.full.load(Ordering::Relaxed) {
             return Err(ours("this server's disk is nearly full").into());
         }
-        let source = self.sources.get(&target.source);
-        let source = source.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such source"))?;
+        let source = self.sources.read().await.get(&target.source).map(Arc::clone).ok_or_else(unknown)?;
         let _permit = self.under_way.try_acquire().map_err(|_| ours("too many requests are under way"))?;
         let (head, body) = request.into_parts();
-        check_head(source, &head.method, &head.headers, self.limits.body)?;
+        check_head(&source, &head.method, &head.headers, self.limits.body)?;
         let body = self.read(body).await?;
+        // Another config may have come meanwhile. From here to the end of publishing there is one.
+        let sources = self.sources.read().await;
+        let source = sources.get(&target.source).ok_or_else(unknown)?;
+        check_head(source, &head.method, &head.headers, self.limits.body)?;
         let hook_request = HookRequest {
             method: &head.method,
             headers: &head.headers,
@@ -208,6 +211,10 @@ fn check_head(source: &Source, method: &Method, headers: &HeaderMap, limit: usiz
         return Err(too_long(limit));
     }
     Ok(())
+}
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such source")
 }
 
 fn too_long(limit: usize) -> Problem {

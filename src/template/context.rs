@@ -125,5 +125,5 @@ impl Context {
 }
 
 /// The lookup tables of the config, by name: `table('grade')`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Tables(pub BTreeMap<String, BTreeMap<String, Value>>);

@@ -75,7 +75,12 @@ impl Process {
         Self { child, hooks: format!("http://{address}"), said }
     }
 
-    fn signal(&self, name: &str) {
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+
+    pub fn signal(&self, name: &str) {
         let told = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
         assert!(told.success());
     }

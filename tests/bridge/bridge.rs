@@ -1,13 +1,15 @@
 //! A bridge in this process, from a config file in a folder of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dari::admin::Operator;
+use dari::admin::reload::Reloaded;
 use dari::admin::views::{Journey, RouteJourney};
+use dari::admin::{Desk, Operator};
 use dari::app::{AppError, Bridge, Options};
 use dari::clock::Clock;
+use dari::config::Config;
 use dari::connectors::Manifest;
 use dari::connectors::client::Client;
 use dari::outcome::Scope;
@@ -82,16 +84,16 @@ impl World {
     async fn try_start_with(&self, manifests: &[&'static Manifest]) -> Result<Running, AppError> {
         let client = Client::new().unwrap();
         let file = self.dir.path().join("dari.yaml");
-        let env = |name: &str| Some(format!("hunter2-{}", name.to_lowercase()));
         let config = dari::config::load_with(manifests, &file, &env, &client, &self.clock);
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-        let bridge = Bridge::build(Arc::new(config), self.clock.clone(), &Options::default()).await?;
-        let (operator, stop) = (bridge.operator(), CancellationToken::new());
+        let options = Options { load: Some(load), ..Options::default() };
+        let bridge = Bridge::build(Arc::new(config), self.clock.clone(), &options).await?;
+        let (operator, desk, stop) = (bridge.operator(), bridge.desk(), CancellationToken::new());
         let (hooks, admin) = (format!("http://{}", bridge.hooks_address()), bridge.admin_address());
         let admin = admin.map(|address| format!("http://{address}"));
         let task = tokio::spawn(bridge.run(stop.clone()));
         let http = http(PATIENCE);
-        Ok(Running { hooks, admin, operator: Some(operator), http, stop, task: Some(task) })
+        Ok(Running { hooks, admin, operator: Some(operator), desk: Some(desk), http, stop, task: Some(task) })
     }
 
     pub async fn start(&self) -> Running {
@@ -99,11 +101,21 @@ impl World {
     }
 }
 
+fn env(name: &str) -> Option<String> {
+    Some(format!("hunter2-{}", name.to_lowercase()))
+}
+
+fn load(file: &Path) -> Result<Config, String> {
+    let config = dari::config::load(file, &env, &Client::new().unwrap(), &Clock::system(7));
+    config.map_err(|faults| faults.to_string())
+}
+
 /// A bridge at work.
 pub struct Running {
     pub hooks: String,
     pub admin: Option<String>,
     operator: Option<Arc<Operator>>,
+    desk: Option<Desk>,
     pub http: reqwest::Client,
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), AppError>>>,
@@ -120,9 +132,17 @@ impl Running {
         self.operator.as_ref().unwrap()
     }
 
+    /// Loads the config anew; what became of it.
+    pub async fn reload(&mut self) -> Result<Reloaded, String> {
+        let desk = self.desk.as_ref().unwrap();
+        let reloading = tokio::time::timeout(PATIENCE, desk.now().reload()).await.expect("it is answered in time");
+        self.operator = Some(desk.now());
+        reloading.map_err(|error| error.to_string())
+    }
+
     /// Stops in order and waits for the end.
     pub async fn stop(mut self) {
-        self.operator = None;
+        (self.operator, self.desk) = (None, None);
         self.stop.cancel();
         let task = self.task.take().unwrap();
         tokio::time::timeout(PATIENCE, task).await.expect("it stops in time").unwrap().unwrap();
@@ -130,7 +150,7 @@ impl Running {
 
     /// Ends without any order, as near as a process can come to that from within.
     pub async fn abort(mut self) {
-        self.operator = None;
+        (self.operator, self.desk) = (None, None);
         let task = self.task.take().unwrap();
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());

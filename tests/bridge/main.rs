@@ -18,6 +18,7 @@ mod measured;
 mod operator;
 mod order;
 mod receiver;
+mod reload;
 mod replay;
 mod respect;
 mod subscribed;

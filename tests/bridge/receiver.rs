@@ -36,6 +36,9 @@ pub struct Got {
     /// `traceparent`.
     #[allow(dead_code, reason = "not every binary looks at it")]
     pub trace: String,
+    /// `authorization`.
+    #[allow(dead_code, reason = "not every binary looks at it")]
+    pub auth: String,
     pub method: String,
     pub path: String,
     pub body: Value,
@@ -138,9 +141,9 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let (id, trace) = (header("webhook-id"), header("traceparent"));
+    let (id, trace, auth) = (header("webhook-id"), header("traceparent"), header("authorization"));
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let got = Got { at: Instant::now(), id, trace, method: method.to_string(), path: uri.to_string(), body };
+    let got = Got { at: Instant::now(), id, trace, auth, method: method.to_string(), path: uri.to_string(), body };
     let subject = got.subject();
     let before = {
         let mut calls = shared.calls.lock().unwrap();

@@ -210,16 +210,17 @@ impl Life {
             broker,
             journal: Arc::clone(&services.journal),
             halts: Arc::clone(&services.halts),
+            reloads: dari::admin::Reloads::new(clock.now(), None),
             clock,
             redactor: Arc::clone(&services.redactor),
-            pulse: dari::admin::Pulse::default(),
+            pulse: Arc::default(),
             metrics: Arc::clone(&services.metrics),
             settling: dari::admin::Settling::new(true),
             pollers: std::collections::HashMap::new(),
             gates: std::collections::HashMap::new(),
             sinks: std::collections::BTreeMap::new(),
             pasts: std::collections::HashMap::new(),
-            replaying: tokio::sync::Mutex::default(),
+            replaying: Arc::default(),
         });
         let (stop, mut workers) = (CancellationToken::new(), JoinSet::new());
         // A file is one process's alone; of several each has a name of its own.

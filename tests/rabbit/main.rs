@@ -28,6 +28,7 @@ mod proxy;
 #[allow(dead_code, reason = "shared with another binary")]
 #[path = "../bridge/receiver.rs"]
 mod receiver;
+mod reload;
 mod source;
 mod stuck;
 mod tls;

@@ -335,6 +335,14 @@ impl<'a> Queues<'a> {
         bound.await.map_err(words("a binding"))
     }
 
+    /// Binds a queue to events.
+    pub async fn bind_events(&self, names: &Names, name: &str, keys: impl Iterator<Item = &String>) -> Result<()> {
+        for key in keys {
+            self.bind(&names.queue(name), &names.events(), key).await?;
+        }
+        Ok(())
+    }
+
     /// Takes bindings to events away.
     pub async fn unbind(&self, names: &Names, name: &str, keys: impl Iterator<Item = &String>) -> Result<()> {
         for key in keys {

@@ -259,6 +259,8 @@ pub const KOREAN: &[(&str, &str)] = &[
         "Secrets are masked; what comes from the environment or a file is shown by its name.",
         "비밀 값은 가려집니다. 환경 변수나 파일에서 온 값은 이름으로 표시합니다.",
     ),
+    ("A newer one was refused", "새 설정을 거부했습니다"),
+    ("This one goes on. What is wrong with the newer:", "지금 설정으로 계속합니다. 새 설정의 문제:"),
     ("Worth a word", "참고할 점"),
     ("line {0}", "{0}행"),
 ];
