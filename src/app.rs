@@ -31,6 +31,7 @@ use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::settings::Fault;
+use crate::spans::{self, Spans};
 use crate::store::journal::Journal;
 use crate::store::{Store, StoreError};
 use crate::stream::StreamLoop;
@@ -161,6 +162,8 @@ pub fn process_number() -> u16 {
 pub struct Options {
     /// Render and show, but send nothing; nothing is kept.
     pub dry_run: bool,
+    /// Where spans go, if anywhere.
+    pub traces: Option<spans::Settings>,
 }
 
 /// The files, opened: what a bridge and a command on a stopped one share.
@@ -279,6 +282,9 @@ impl Bridge {
         let client = client.keeping_tokens(Arc::clone(&parts.store));
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
+        let traces = options.traces.as_ref().filter(|_| !options.dry_run);
+        let spans = traces.map(|to| Spans::start(to, &client, &clock, &parts.metrics)).unwrap_or_default();
+        parts.broker = spans.over(parts.broker, &config);
         let (mut hooks, mut pollers) = (Vec::<(String, Box<dyn Hook>)>::new(), Vec::<Polled>::new());
         let (mut streams, mut fetching) = (Vec::new(), Vec::new());
         let (store, owner) = (Arc::clone(&parts.store), OWNER.to_owned());
@@ -319,6 +325,7 @@ impl Bridge {
             halts: Arc::clone(&parts.halts),
             redactor: Arc::clone(&parts.redactor),
             metrics: Arc::clone(&parts.metrics),
+            spans,
             dry_run: options.dry_run,
         });
         let sinks = plans::destinations(&services, &gates)?;
@@ -449,6 +456,7 @@ impl Bridge {
         tracing::info!("stopping: nothing more is received, what is under way is finished");
         intake.stop();
         tasks.finish().await;
+        services.spans.finish().await;
         plans::leave(&gates).await;
         if parts.settling.is_over() {
             historian::finish(&*parts.broker, &*parts.journal).await;

@@ -14,6 +14,7 @@ use crate::app::{self, Bridge, Options};
 use crate::clock::Clock;
 use crate::config::{AdminListen, Config};
 use crate::connectors::sandbox::LOOPBACK;
+use crate::spans;
 
 mod dry;
 
@@ -41,7 +42,8 @@ pub async fn run(args: RunArgs, place: &Where) -> Result {
     let _folder = if args.dry_run || args.sandbox { Some(elsewhere(&mut config, args.dry_run)?) } else { None };
     let _stage = if args.sandbox { Some(staged(&mut config, &clock).await?) } else { None };
     let config = Arc::new(config);
-    let options = Options { dry_run: args.dry_run };
+    let traces = spans::Settings::from_env(&access::environment).map_err(CommandError::failed)?;
+    let options = Options { dry_run: args.dry_run, traces };
     let bridge = Bridge::build(Arc::clone(&config), clock, &options).await.map_err(CommandError::failed)?;
     let told = until_told();
     announce(&config, &bridge);

@@ -1,0 +1,112 @@
+//! A broker before which spans are made of what it takes from sources.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Kind, Spans};
+use crate::broker::lost::Lost;
+use crate::broker::{Binding, Broker, Consumer, Depth, Message, Result, Waiting};
+use crate::config::Config;
+use crate::event::Event;
+
+/// Whatever a source is, its events come through here, once they are read and stamped.
+pub(super) struct Receipts {
+    inner: Arc<dyn Broker>,
+    spans: Spans,
+    /// Sources that are called.
+    hooks: HashSet<String>,
+    /// Sources whose events come twice: as they were received, and as they were read anew.
+    fetching: HashSet<String>,
+}
+
+impl Receipts {
+    pub(super) fn new(inner: Arc<dyn Broker>, spans: Spans, config: &Config) -> Self {
+        let names = |which: fn(&crate::config::SourceConfig) -> bool| {
+            config.sources.iter().filter(|source| which(source)).map(|source| source.name.clone()).collect()
+        };
+        let (hooks, fetching) = (names(|source| source.is_hook()), names(|source| source.fetches()));
+        Self { inner, spans, hooks, fetching }
+    }
+
+    fn tell(&self, event: &Event) {
+        if !event.unfetched && self.fetching.contains(&event.source) {
+            return;
+        }
+        let kind = if self.hooks.contains(&event.source) { Kind::Server } else { Kind::Consumer };
+        self.spans.received(event, kind);
+    }
+}
+
+#[async_trait]
+impl Broker for Receipts {
+    async fn publish(&self, events: Vec<Arc<Event>>) -> Result<()> {
+        self.inner.publish(events.clone()).await?;
+        for event in &events {
+            self.tell(event);
+        }
+        Ok(())
+    }
+
+    async fn declare(&self, bindings: Vec<Binding>) -> Result<()> {
+        self.inner.declare(bindings).await
+    }
+
+    async fn publish_to(&self, queue: &str, event: Arc<Event>) -> Result<()> {
+        self.inner.publish_to(queue, event).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>> {
+        self.inner.consume(queue, prefetch).await
+    }
+
+    async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> Result<()> {
+        self.inner.wait(queue, message, attempt, due).await
+    }
+
+    async fn ack(&self, queue: &str, message: &Message) -> Result<()> {
+        self.inner.ack(queue, message).await
+    }
+
+    async fn ack_all(&self, queue: &str, messages: &[Message]) -> Result<()> {
+        self.inner.ack_all(queue, messages).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>> {
+        self.inner.depths().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    async fn lost(&self) -> Lost {
+        self.inner.lost().await
+    }
+
+    async fn refilled(&self, lost: &Lost) -> Result<()> {
+        self.inner.refilled(lost).await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.inner.rename(from, to).await
+    }
+
+    async fn remove(&self, queue: &str) -> Result<u64> {
+        self.inner.remove(queue).await
+    }
+
+    fn spooled(&self) -> Option<Waiting> {
+        self.inner.spooled()
+    }
+
+    async fn finish(&self) {
+        self.inner.finish().await;
+    }
+}
