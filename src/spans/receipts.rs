@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Kind, Spans};
 use crate::broker::lost::Lost;
 use crate::broker::{Binding, Broker, Consumer, Depth, Message, Result, Waiting};
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 use crate::event::Event;
 
 /// Whatever a source is, its events come through here, once they are read and stamped.
@@ -24,10 +24,10 @@ pub(super) struct Receipts {
 
 impl Receipts {
     pub(super) fn new(inner: Arc<dyn Broker>, spans: Spans, config: &Config) -> Self {
-        let names = |which: fn(&crate::config::SourceConfig) -> bool| {
+        let names = |which: fn(&SourceConfig) -> bool| {
             config.sources.iter().filter(|source| which(source)).map(|source| source.name.clone()).collect()
         };
-        let (hooks, fetching) = (names(|source| source.is_hook()), names(|source| source.fetches()));
+        let (hooks, fetching) = (names(SourceConfig::is_hook), names(SourceConfig::fetches));
         Self { inner, spans, hooks, fetching }
     }
 

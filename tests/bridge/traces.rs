@@ -1,9 +1,8 @@
 //! P7 for machines: spans at a collector that speaks OTLP over HTTP, strictly read.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
@@ -18,7 +17,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::binary::{Process, done, folder};
-use crate::bridge::{HEAD, PATIENCE, Running, World};
+use crate::bridge::{HEAD, PATIENCE, Running, World, http};
+use crate::fetch;
 use crate::receiver::{Answer, Receiver};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -75,6 +75,7 @@ enum AnyValue {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the specification's name")]
 struct Span {
     trace_id: String,
     span_id: String,
@@ -313,6 +314,37 @@ async fn p7_what_the_sender_does_not_record_is_not_exported_and_a_trace_of_its_o
     assert_eq!(collector.reach(2).await.len(), 2, "nothing came at the end either");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_is_read_anew_or_polled_is_received_once() {
+    let (vendor, receiver) = (fetch::vendor(&["42"]).await, Receiver::ok().await);
+    let hinted = fetch::yaml(&vendor.url, &receiver, "sandbox-token", true);
+    let list = Receiver::start(|_, _| Answer::Status(200, r#"[{"id": "1"}]"#)).await;
+    let polled = format!(
+        r#"
+listen: {{ hooks: "127.0.0.1:0" }}
+store: {{ url: "sqlite://dari.db" }}
+min_free: 1KiB
+sources: {{ feed: {{ http-poll: {{ url: "{}", allow_private: true, type: order, start: all, every: 1h }} }} }}
+sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
+routes: {{ news: {{ from: feed, to: out, do: create, map: {{ s: "{{{{ subject }}}}" }} }} }}
+"#,
+        list.url, receiver.url
+    );
+    for (yaml, name, kind) in [(hinted, "receive tasks", 2), (polled, "receive feed", 5)] {
+        let (collector, world) = (Collector::start().await, World::whole(&yaml));
+        let bridge = world.start_as(&options(&collector.address, &[])).await;
+        if kind == 2 {
+            fetch::hint(&bridge, "postCreated", "42").await;
+        }
+        collector.reach(2).await;
+        bridge.stop().await;
+        let spans = collector.reach(2).await;
+        let [attempt, receipt] = &spans[..] else { panic!("{spans:#?}") };
+        assert_eq!((receipt.name.as_str(), receipt.kind, &receipt.parent_span_id), (name, kind, &None));
+        assert_eq!(attempt.parent_span_id.as_ref(), Some(&receipt.span_id));
+    }
+}
+
 /// How often the log tells something of a collector.
 fn told(collector: &Collector, what: &str) -> usize {
     let log = String::from_utf8(crate::traced::log().bytes()).unwrap();
@@ -377,7 +409,7 @@ async fn p7_the_program_goes_by_the_variables_and_sends_the_last_spans_at_the_en
         ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
     ];
     let mut process = Process::start_with(dir.path(), &env).await;
-    let http = crate::bridge::http(PATIENCE);
+    let http = http(PATIENCE);
     let request = http.post(format!("{}/hooks/in", process.hooks));
     let request = request.header("traceparent", format!("00-{TRACE}-{SENDERS}-01"));
     assert_eq!(request.json(&json!({"id": "e-1", "s": "1", "n": 1})).send().await.unwrap().status(), 202);
