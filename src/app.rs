@@ -20,6 +20,7 @@ use crate::deliver::Services;
 use crate::deliver::halts::Halts;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
+use crate::spans::{self, Spans};
 use crate::store::Store;
 
 mod bridge;
@@ -60,6 +61,8 @@ pub struct Options {
     pub dry_run: bool,
     /// How the config's file is loaded anew; `None`: it is not.
     pub load: Option<Load>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<spans::Settings>,
 }
 
 /// Loads and checks a config; what is wrong with it, in words.
@@ -76,6 +79,7 @@ struct Parts {
     journal: Arc<Observed>,
     halts: Arc<Halts>,
     metrics: Arc<Metrics>,
+    spans: Spans,
     clock: Clock,
     pulse: Arc<Pulse>,
     /// Held while a replay takes a step.
@@ -95,6 +99,7 @@ impl Parts {
             halts: Arc::clone(&self.halts),
             redactor: redactor(config)?,
             metrics: Arc::clone(&self.metrics),
+            spans: self.spans.clone(),
             dry_run,
         })
     }
@@ -129,8 +134,8 @@ async fn open(config: &Config, clock: &Clock, whom: For) -> Result<Parts, AppErr
     let (broker, rabbit) = connected;
     // Read after the renaming: a route that has got another name is suspended under it.
     let halts = Arc::new(Halts::load(Arc::clone(&store), clock.clone()).await?);
-    let (clock, pulse, replaying) = (clock.clone(), Arc::default(), Arc::default());
-    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, metrics, clock, pulse, replaying })
+    let (clock, spans, pulse, replaying) = (clock.clone(), Spans::default(), Arc::default(), Arc::default());
+    Ok(Parts { embedded, store, broker, rabbit, settling, journal, halts, metrics, spans, clock, pulse, replaying })
 }
 
 fn redactor(config: &Config) -> Result<Arc<Redactor>, AppError> {

@@ -25,6 +25,7 @@ use crate::event::{Collapse, Event};
 use crate::metrics::Metrics;
 use crate::outcome::{Scope, Verb};
 use crate::redact::Redactor;
+use crate::spans::Spans;
 use crate::store::Store;
 use crate::store::journal::Journal;
 
@@ -69,6 +70,8 @@ pub struct Services {
     pub redactor: Arc<Redactor>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where spans go, if anywhere.
+    pub spans: Spans,
     /// True: render and show, but send nothing.
     pub dry_run: bool,
 }

@@ -27,6 +27,7 @@
 //! - [`app`] builds all parts, starts them, and brings them to an orderly end.
 //! - [`admin`] answers people's questions and does what they say, over a socket or HTTP; [`commands`] is the command
 //!   line over it, and [`dashboard`] the pages.
+//! - [`spans`] tells a collector of traces of an event's receipt and of each attempt, where the operator names one.
 //! - [`redact`] masks what is not to be shown, [`problem`] is how HTTP errors look, [`clock`] is the only place where the
 //!   time is read.
 //!
@@ -51,6 +52,7 @@ pub mod problem;
 pub mod redact;
 pub mod route;
 pub mod settings;
+pub mod spans;
 pub mod store;
 pub mod stream;
 pub mod template;

@@ -42,6 +42,8 @@ pub struct Metrics {
     attempt_seconds: Histograms,
     deliveries: Counters,
     journey_seconds: Histograms,
+    /// Spans that the collector of traces did not get.
+    pub spans_dropped: Counter,
     /// The last hour, for people to see.
     pub pace: Pace,
     /// The sources of the config: anybody can ask for another.
@@ -65,6 +67,7 @@ impl Metrics {
             attempt_seconds: histograms(|| Histogram::new(CALL)),
             deliveries: counters(),
             journey_seconds: histograms(|| Histogram::new(JOURNEY)),
+            spans_dropped: Counter::default(),
             pace: Pace::default(),
             sources: RwLock::new(sources),
             reloads: counters(),
@@ -93,6 +96,8 @@ impl Metrics {
         registry.register("deliveries", "Deliveries that ended, by route and ending", metrics.deliveries.clone());
         let help = "From an event's receipt to its delivery, by route";
         registry.register_with_unit("delivery", help, Unit::Seconds, metrics.journey_seconds.clone());
+        let help = "Spans that the collector of traces did not get";
+        registry.register("spans_dropped", help, metrics.spans_dropped.clone());
         Self { registry, ..metrics }
     }
 

@@ -96,7 +96,7 @@ impl Operator {
             let steps = take_route(&mut steps, &former);
             routes.push(RouteJourney { route: former, to: None, not_bound: None, ledger: None, steps });
         }
-        Ok(Journey { event: self.masked(listed), before: steps, routes })
+        Ok(Journey { trace: event.trace_id(), event: self.masked(listed), before: steps, routes })
     }
 
     pub(super) fn masked(&self, mut listed: Listed) -> Listed {

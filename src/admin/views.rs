@@ -13,6 +13,9 @@ use crate::store::{LedgerEntry, Suspension};
 pub struct Journey {
     /// The event.
     pub event: Listed,
+    /// The id of its trace, by which a collector of traces knows it.
+    #[serde(default)]
+    pub trace: String,
     /// What happened before any route saw it, in order.
     #[serde(default)]
     pub before: Vec<Entry>,

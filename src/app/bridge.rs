@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::connectors::client::Client;
 use crate::deliver::historian;
 use crate::intake::{self, Intake};
+use crate::spans::Spans;
 use crate::store::journal::Journal;
 
 /// How many wishes for another config wait for each other.
@@ -61,10 +62,15 @@ impl Bridge {
     /// Whatever stands in the way; nothing has been received then.
     pub async fn build(config: Arc<Config>, clock: Clock, options: &Options) -> Result<Self, AppError> {
         // Without a client nothing is opened.
-        Client::new()?;
+        let client = Client::new()?;
         let mut parts = open(&config, &clock, For::Bridge).await?;
         // The queues are there: what is spooled from an earlier time is published at once.
         parts.broker = spooled::before(parts.broker, &config, &clock)?;
+        if let Some(to) = options.traces.as_ref().filter(|_| !options.dry_run) {
+            parts.spans = Spans::start(to, &client, &clock, &parts.metrics);
+        }
+        parts.spans.know(&config);
+        parts.broker = parts.spans.over(parts.broker);
         let (scene, mut fresh) = Scene::build(Arc::clone(&config), &parts, options.dry_run, &Before::nothing())?;
         let (hooks, limits) = (std::mem::take(&mut fresh.hooks), intake::Limits::default());
         let (broker, metrics) = (Arc::clone(&parts.broker), Arc::clone(&parts.metrics));
@@ -130,6 +136,7 @@ impl Bridge {
         let Stage { parts, scene, tasks, intake, .. } = stage;
         intake.stop();
         tasks.finish().await;
+        parts.spans.finish().await;
         plans::leave(&scene.gates).await;
         close(&parts).await;
         ended.map_or(Ok(()), |part| Err(AppError::Ended(part)))

@@ -173,6 +173,7 @@ impl Stage {
         for work in work {
             self.tasks.begin(work, &leaving, &limits);
         }
+        self.parts.spans.know(&scene.config);
         self.parts.metrics.know(scene.config.sources.iter().map(|source| source.name.clone()).collect());
         self.desk.change(scene.operator(&self.parts, &self.reloads));
         self.scene = scene;

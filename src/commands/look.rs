@@ -165,6 +165,7 @@ fn tell(journey: &Journey) -> Result {
         let version = event.version.map(|v| format!(", version {v}")).unwrap_or_default();
         output::line(format!("  subject {subject}{version}"))?;
     }
+    output::line(format!("  trace {}", journey.trace))?;
     if journey.event.body {
         output::line(format!("  data {}", output::short(&event.data.value().to_string(), 300)))?;
     }

@@ -16,6 +16,7 @@ use crate::app::{self, Bridge, Options};
 use crate::clock::Clock;
 use crate::config::{AdminListen, Config};
 use crate::connectors::sandbox::LOOPBACK;
+use crate::spans;
 
 mod dry;
 
@@ -43,8 +44,9 @@ pub async fn run(args: RunArgs, place: &Where) -> Result {
     let _folder = if args.dry_run || args.sandbox { Some(elsewhere(&mut config, args.dry_run)?) } else { None };
     let _stage = if args.sandbox { Some(staged(&mut config, &clock).await?) } else { None };
     let config = Arc::new(config);
+    let traces = spans::Settings::from_env(&access::environment).map_err(CommandError::failed)?;
     // What plays a part in the others is made for this process alone, and in no file.
-    let options = Options { dry_run: args.dry_run, load: (!args.dry_run && !args.sandbox).then_some(load) };
+    let options = Options { dry_run: args.dry_run, load: (!args.dry_run && !args.sandbox).then_some(load), traces };
     let bridge = Bridge::build(Arc::clone(&config), clock, &options).await.map_err(CommandError::failed)?;
     let told = until_told();
     let _reloading = AbortOnDropHandle::new(tokio::spawn(reload_when_told(bridge.desk())?));

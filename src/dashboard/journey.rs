@@ -29,11 +29,11 @@ pub(super) async fn page(page: Page, State(board): State<Dashboard>, Query(which
 }
 
 fn body(page: &Page, journey: Result<Journey>) -> Result<Markup> {
-    let Journey { event: Listed { event, body, .. }, routes, before } = journey?;
+    let Journey { event: Listed { event, body, .. }, trace, routes, before } = journey?;
     let (concerned, others): (Vec<_>, Vec<_>) = routes.into_iter().partition(|route| route.not_bound.is_none());
     Ok(html! {
         h1 { (event.kind) @if let Some(subject) = &event.subject { " " span.subject { (subject) } } }
-        (head(page, &event))
+        (head(page, &event, &trace))
         section aria-labelledby="payload-title" {
             h2 #payload-title { (page.say("Payload")) }
             @if body { (page.json(&event.data.value())) } @else {
@@ -65,7 +65,7 @@ fn body(page: &Page, journey: Result<Journey>) -> Result<Markup> {
     })
 }
 
-fn head(page: &Page, event: &Event) -> Markup {
+fn head(page: &Page, event: &Event, trace: &str) -> Markup {
     html! {
         dl.facts {
             dt { (page.say("Id")) } dd { code { (event.id) } }
@@ -76,6 +76,7 @@ fn head(page: &Page, event: &Event) -> Markup {
                 dt { (page.say("Subject")) } dd { a href={ "/journal?what=" (query(subject)) } { (subject) } }
             }
             @if let Some(version) = &event.version { dt { (page.say("Version")) } dd { (version) } }
+            dt { (page.say("Trace")) } dd { code { (trace) } }
             @if event.generation > 0 { dt { (page.say("Replay")) } dd { (event.generation) } }
         }
     }

@@ -30,6 +30,7 @@ use crate::deliver::batch::Sent;
 use crate::event::Event;
 use crate::outcome::{Outcome, Scope, Verb};
 use crate::route::{self, Looked, RenderedOperation};
+use crate::spans::Tried;
 use crate::store::journal::{Entry, Record, Step};
 use crate::store::{
     Basis, Begun, Charge, Content, DeadClass, DeadLetter, DeliveryKey, Doubt, Intent, LedgerEntry, Link, LinkKey,
@@ -139,7 +140,9 @@ impl Attempt {
     #[must_use]
     pub fn new(plan: Arc<Plan>, services: Arc<Services>, stop: CancellationToken, job: Job) -> Self {
         let webhook_id = webhook_id(&plan.route().name, &job.message.event);
-        let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{}", job.message.attempt));
+        // An attempt that is made again, as after a suspension, is another span.
+        let (attempt, now) = (job.message.attempt, services.clock.now());
+        let traceparent = job.message.event.traceparent_of(&format!("{webhook_id}\n{attempt}\n{now}"));
         let (older, admitted) = (Vec::new(), Mutex::default());
         let (alone, content, begun, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self { plan, services, stop, job, older, alone, content, begun, webhook_id, traceparent, admitted, told }
@@ -306,17 +309,31 @@ impl Attempt {
         let started = tokio::time::Instant::now();
         let sent = self.came(call, self.kept(self.plan.to.sink.send(&self.services.client, call)).await);
         self.admission_ends(went(&sent.outcome));
-        self.tell(call, &sent, started);
+        self.tell(verb, call, &sent, started);
         let refund = sent.unsent.then_some(charge);
         Ok(Made { worked: sent.may_have_worked(), outcome: sent.outcome, since, refund })
     }
 
-    /// Tells the log and the journal what a call came to.
-    fn tell(&self, call: &Call, sent: &Sent, started: tokio::time::Instant) {
+    /// Tells the log, the journal and the collector of spans what a call came to.
+    fn tell(&self, verb: Verb, call: &Call, sent: &Sent, started: tokio::time::Instant) {
         let (attempt, status, outcome) = (self.job.message.attempt, sent.status, sent.outcome.name());
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = started.elapsed();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let message = self.masked(sent.outcome.why().unwrap_or(&sent.message));
         tracing::info!(attempt, outcome, status, took_ms, "{message}");
+        let tried = Tried {
+            traceparent: &self.traceparent,
+            route: &self.plan.route().name,
+            sink: &self.plan.to.name,
+            verb,
+            attempt,
+            call,
+            outcome: &sent.outcome,
+            status,
+            message: &message,
+            took,
+        };
+        self.services.spans.tried(self.event(), &tried);
         let (call, outcome) = (call.shown.clone(), outcome.to_owned());
         self.journal(Step::Attempt { attempt, call, status, outcome, message, took_ms });
     }

@@ -25,12 +25,51 @@ impl std::fmt::Display for Context {
     }
 }
 
+/// Where a span stands in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The trace: 32 lower-case hexadecimal digits.
+    pub trace: String,
+    /// The span: 16 of them.
+    pub span: String,
+    /// The span that it belongs to; `None`: the trace begins with it.
+    pub parent: Option<String>,
+    /// False: whoever began the trace does not record it.
+    pub sampled: bool,
+}
+
+impl Place {
+    /// The span within this one that a `traceparent` names.
+    #[must_use]
+    pub fn within(self, traceparent: &str) -> Self {
+        let span = read(traceparent).map_or_else(|| self.span.clone(), |context| context.parent);
+        Self { span, parent: Some(self.span), ..self }
+    }
+}
+
 impl Event {
-    /// The `traceparent` that the event came with; where it came with none that is valid, one made from its key, the
-    /// same at every look.
+    /// The `traceparent` that the event came with; where it came with none that is valid, one made from its key and
+    /// its receipt, the same at every look.
     #[must_use]
     pub fn traceparent(&self) -> String {
         self.context().to_string()
+    }
+
+    /// The id of the trace that the event is in.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        self.context().trace
+    }
+
+    /// The span of the event's receipt: the sender's is its parent, the calls that are made for the event are its
+    /// children.
+    #[must_use]
+    pub fn receipt(&self) -> Place {
+        let span = self.receipt_id();
+        match self.senders() {
+            Some(Context { trace, parent, sampled }) => Place { trace, span, parent: Some(parent), sampled },
+            None => Place { trace: self.own_trace(), span, parent: None, sampled: true },
+        }
     }
 
     /// The same trace with another parent, made from `span`: for a call that is made for the event.
@@ -41,11 +80,26 @@ impl Event {
     }
 
     fn context(&self) -> Context {
-        self.headers.get(TRACEPARENT).and_then(|header| read(header)).unwrap_or_else(|| {
-            let digest = Sha256::digest(self.key());
-            // Not recorded here, but whoever receives it may want to.
-            Context { trace: id(&digest[..16]), parent: id(&digest[16..24]), sampled: true }
+        self.senders().unwrap_or_else(|| Context {
+            trace: self.own_trace(),
+            parent: self.receipt_id(),
+            // It may not be recorded here, but whoever receives it may want to.
+            sampled: true,
         })
+    }
+
+    fn senders(&self) -> Option<Context> {
+        self.headers.get(TRACEPARENT).and_then(|header| read(header))
+    }
+
+    fn own_trace(&self) -> String {
+        id(&Sha256::digest(self.key())[..16])
+    }
+
+    /// Made from what an event keeps on its whole way, over any restart; a repetition of it is another receipt.
+    fn receipt_id(&self) -> String {
+        let received = format!("{}\n{}\n{}", self.id, self.received.clock, self.received.process);
+        id(&Sha256::digest(received)[..8])
     }
 }
 
@@ -93,6 +147,29 @@ mod tests {
         assert!(one.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && one.ends_with("-00"), "{one}");
         assert_ne!(one, two);
         assert_eq!(read(&one).expect("valid").trace, "0af7651916cd43dd8448eb211c80319c");
+    }
+
+    #[test]
+    fn calls_are_within_the_receipt_and_that_within_the_senders_span() {
+        let event = event(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        let receipt = event.receipt();
+        assert_eq!(receipt.trace, event.trace_id());
+        assert_eq!((receipt.parent.as_deref(), receipt.sampled), (Some("b7ad6b7169203331"), true));
+        let call = event.traceparent_of("attempt 1");
+        let place = receipt.clone().within(&call);
+        assert_eq!(place.parent, Some(receipt.span));
+        assert_eq!(format!("00-{}-{}-01", place.trace, place.span), call);
+    }
+
+    #[test]
+    fn without_a_senders_span_the_receipt_is_the_root() {
+        let (event, again) = (event(None), event(None));
+        let receipt = event.receipt();
+        assert_eq!(receipt.parent, None);
+        assert_eq!(event.traceparent(), format!("00-{}-{}-01", receipt.trace, receipt.span));
+        let again = Event { received: crate::event::Received { process: 2, ..again.received }, ..again }.receipt();
+        assert_eq!(again.trace, receipt.trace);
+        assert_ne!(again.span, receipt.span, "a repetition is another receipt");
     }
 
     #[test]

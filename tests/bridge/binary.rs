@@ -54,7 +54,13 @@ impl Drop for Process {
 
 impl Process {
     pub async fn start(dir: &Path) -> Self {
-        let mut child = dari(dir, &["run"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self::start_with(dir, &[]).await
+    }
+
+    /// With more variables.
+    pub async fn start_with(dir: &Path, env: &[(&str, &str)]) -> Self {
+        let mut command = dari(dir, &["run"]);
+        let mut child = command.envs(env.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(Vec::new()));
         let (found, mut ready) = watch::channel(None);
@@ -86,7 +92,7 @@ impl Process {
     }
 
     /// Waits for the end; the exit code, `None` if a signal ended it.
-    async fn ended(&mut self) -> Option<i32> {
+    pub async fn ended(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -73,20 +73,28 @@ impl World {
     }
 
     pub async fn try_start(&self) -> Result<Running, AppError> {
-        self.try_start_with(dari::connectors::ALL).await
+        self.try_start_with(dari::connectors::ALL, &Options::default()).await
     }
 
     /// With other connectors.
     pub async fn start_with(&self, manifests: &[&'static Manifest]) -> Running {
-        self.try_start_with(manifests).await.unwrap_or_else(|error| panic!("{error}"))
+        let started = self.try_start_with(manifests, &Options::default()).await;
+        started.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    async fn try_start_with(&self, manifests: &[&'static Manifest]) -> Result<Running, AppError> {
+    /// With other options.
+    #[allow(dead_code, reason = "not every binary does")]
+    pub async fn start_as(&self, options: &Options) -> Running {
+        let started = self.try_start_with(dari::connectors::ALL, options).await;
+        started.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_start_with(&self, manifests: &[&'static Manifest], options: &Options) -> Result<Running, AppError> {
         let client = Client::new().unwrap();
         let file = self.dir.path().join("dari.yaml");
         let config = dari::config::load_with(manifests, &file, &env, &client, &self.clock);
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-        let options = Options { load: Some(load), ..Options::default() };
+        let options = Options { load: options.load.or(Some(load)), ..options.clone() };
         let bridge = Bridge::build(Arc::new(config), self.clock.clone(), &options).await?;
         let (operator, desk, stop) = (bridge.operator(), bridge.desk(), CancellationToken::new());
         let (hooks, admin) = (format!("http://{}", bridge.hooks_address()), bridge.admin_address());

@@ -28,7 +28,7 @@ pub async fn vendor(tasks: &[&str]) -> Served {
     served
 }
 
-fn yaml(vendor: &str, receiver: &Receiver, token: &str, fetch: bool) -> String {
+pub fn yaml(vendor: &str, receiver: &Receiver, token: &str, fetch: bool) -> String {
     format!(
         r#"
 listen: {{ hooks: "127.0.0.1:0" }}
@@ -54,7 +54,7 @@ routes:
 }
 
 /// Tells of a task as Dooray does.
-async fn hint(bridge: &Running, event: &str, task: &str) -> String {
+pub async fn hint(bridge: &Running, event: &str, task: &str) -> String {
     let body =
         json!({"hookEventType": event, "post": {"id": task, "subject": "as it was said"}, "project": {"id": "7"}});
     let (status, text) = bridge.post(&format!("tasks/{SECRET}"), &body).await;

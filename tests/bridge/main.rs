@@ -23,4 +23,5 @@ mod replay;
 mod respect;
 mod subscribed;
 mod traced;
+mod traces;
 mod trouble;

@@ -136,6 +136,12 @@ routes: {{ news: {{ from: in, to: out, do: create, map: {{ n: "{{{{ data.{field}
 #[derive(Clone)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
+impl Log {
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -218,7 +224,7 @@ routes:
     }
     shown.push(bridge.http.get(format!("{}/readyz", bridge.hooks)).send().await.unwrap().text().await.unwrap());
     bridge.stop().await;
-    shown.push(String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
+    shown.push(String::from_utf8(log.bytes()).unwrap());
     assert!(shown.last().unwrap().contains("dead letter"), "the log was captured");
     for text in &shown {
         for secret in [PHONE, "hunter2", "aHVudGVyMi1zaWduaW5nLXNlY3JldA"] {

@@ -201,6 +201,7 @@ impl Life {
             halts: Arc::new(halts),
             redactor: Arc::new(Redactor::default()),
             metrics: Arc::new(dari::metrics::Metrics::new(Vec::new())),
+            spans: dari::spans::Spans::default(),
             dry_run: false,
         });
         let operator = Arc::new(Operator {

@@ -166,6 +166,7 @@ pub const KOREAN: &[(&str, &str)] = &[
     ("Id", "ID"),
     ("Happened", "발생"),
     ("Subject", "대상"),
+    ("Trace", "트레이스"),
     ("Version", "버전"),
     ("Replay", "재전송"),
     ("attempt {0} is under way", "{0}번째 시도 진행 중"),

@@ -63,7 +63,7 @@ impl Attempt {
             // One who is gone left its intent open: the call is in doubt there.
             let _ = result.send(sent);
         }
-        self.tell(call, &own, started);
+        self.tell(verb, call, &own, started);
         let refund = own.unsent.then_some(charge);
         Ok(Made { worked: own.may_have_worked(), outcome: own.outcome, since, refund })
     }
@@ -79,7 +79,7 @@ impl Attempt {
             // It went without this one.
             Err(_) => again(),
         };
-        self.tell(call, &sent, started);
+        self.tell(verb, call, &sent, started);
         Ok(Made { worked: sent.may_have_worked(), outcome: sent.outcome, since, refund: None })
     }
 
