@@ -4,6 +4,7 @@ mod build;
 mod check;
 pub mod faults;
 mod fields;
+mod files;
 mod interpolate;
 mod load;
 pub mod model;
@@ -16,6 +17,8 @@ mod store_file;
 mod suggest;
 
 pub use faults::Faults;
+pub use files::named_files;
 pub use load::{load, load_with};
 pub use model::*;
 pub use store_file::store_path;
+pub(crate) use suggest::nearest;

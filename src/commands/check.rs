@@ -24,12 +24,13 @@ pub struct CheckArgs {
 /// # Errors
 /// Every fault, a line each; with `--connect` also what does not answer as it should.
 pub async fn check(args: &CheckArgs, place: &Where) -> Result {
-    let config = access::load(args.file.as_ref().unwrap_or(&place.config))?;
+    let place = Where { config: args.file.clone().unwrap_or_else(|| place.config.clone()), ..place.clone() };
+    let config = access::load(&place.config)?;
     for warning in &config.warnings {
         output::line(format!("warning: {}", faults::line(&config.file, warning)))?;
     }
     output::line(summary(&config))?;
-    if args.connect { connect::connect(&config).await } else { Ok(()) }
+    if args.connect { connect::connect(&config, &place).await } else { Ok(()) }
 }
 
 fn summary(config: &Config) -> String {

@@ -293,6 +293,7 @@ mod tests {
         }],
         lookup: None,
         sandbox: None,
+        start: &[],
     };
 
     #[test]
