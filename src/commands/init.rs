@@ -12,6 +12,8 @@ use crate::connectors::{self, Manifest, SinkKind, SourceKind};
 mod ask;
 mod text;
 
+pub(super) use text::BLANK;
+
 /// The kinds that are written where nobody says.
 const USUAL: (&str, &str) = ("webhook", "http");
 
@@ -80,8 +82,8 @@ fn next(text: &str) -> Vec<String> {
         }
     }
     let mut steps = Vec::new();
-    if settings().any(|line| line.contains(text::BLANK)) {
-        steps.push(format!("fill in what says {}", text::BLANK));
+    if settings().any(|line| line.contains(BLANK)) {
+        steps.push(format!("fill in what says {BLANK}"));
     }
     if !variables.is_empty() {
         steps.push(format!("set in the environment: {}", variables.join(", ")));

@@ -81,7 +81,7 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     sink crm: has no harmless call: what it sends makes something there
     sink tasks: ok
     sink own: has no harmless call: its token is renewed by one that is good once, which is the bridge's
-    7 calls were made, and counted in no month: there is no store yet
+    8 calls were made, and counted in no month: there is no store yet
     ");
     assert_eq!(code, 0, "{text}");
     assert_eq!(calls(&vendors.slack).await, ["POST /api/auth.test", "POST /api/auth.test"]);
@@ -122,17 +122,23 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     assert_eq!(calls(&vendors.slack).await.len(), before, "a config with faults is not tried");
 }
 
-/// Accounts that no poller and no sink uses.
-fn only_read(vendors: &Vendors) -> String {
-    let config = vendors.config("xoxb-sandbox", "walla-key", "7776461cd931e7b1c8e9632ff8e979ce");
-    let ws = &vendors.worksection.url;
-    let account = |key: &str| format!(r#"worksection: {{ url: "{ws}", admin_key: {key}, time_zone: Europe/Kyiv }}"#);
-    let good = account("7776461cd931e7b1c8e9632ff8e979ce");
-    let config = config.replace("accounts:\n", &format!(
-        "  told: {{ worksection-hook: {{ account: subscribed, users: {{ dari: 0123456789abcdef }} }} }}\naccounts:\n  \
-         people: {{ {good} }}\n  wrong: {{ {} }}\n  subscribed: {{ {good} }}\n",
-        account("hunter2hunter2hunter2hunter2hunt")
-    ));
+/// Accounts that no poller and no sink uses: `people`, `wrong`, and `subscribed`.
+fn only_read(vendors: &Vendors, worksections: &[Served; 3]) -> String {
+    let key = "7776461cd931e7b1c8e9632ff8e979ce";
+    let config = vendors.config("xoxb-sandbox", "walla-key", key);
+    let account = |name: &str, served: &Served, key: &str| {
+        let url = &served.url;
+        format!(r#"  {name}: {{ worksection: {{ url: "{url}", admin_key: {key}, time_zone: Europe/Kyiv }} }}"#)
+    };
+    let [people, wrong, subscribed] = worksections;
+    let accounts = [
+        "  told: { worksection-hook: { account: subscribed, users: { dari: 0123456789abcdef } } }".to_owned(),
+        "accounts:".to_owned(),
+        account("people", people, key),
+        account("wrong", wrong, "hunter2hunter2hunter2hunter2hunt"),
+        account("subscribed", subscribed, key),
+    ];
+    let config = config.replace("accounts:", &accounts.join("\n"));
     format!(
         r#"{config}
 routes:
@@ -162,7 +168,9 @@ async fn used(dir: &std::path::Path, account: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_only_lookups_or_webhooks_use_are_asked_too_and_all_calls_are_counted() {
     let vendors = Vendors::play().await;
-    let dir = folder(&only_read(&vendors));
+    let (people, wrong) = tokio::join!(played(&worksection::MANIFEST), played(&worksection::MANIFEST));
+    let worksections = [people, wrong, played(&worksection::MANIFEST).await];
+    let dir = folder(&only_read(&vendors, &worksections));
     let (code, text) = done(dir.path(), &["check", "--connect"]).await;
     insta::assert_snapshot!(ends(&text, "account"), @"");
     assert_eq!(code, 1, "{text}");

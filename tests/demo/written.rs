@@ -32,6 +32,11 @@ fn init_asks_over_a_pipe_too_and_never_writes_over_a_file() {
     let written = std::fs::read_to_string(&file).unwrap();
     assert!(written.contains("my-github-hook:") && written.contains("my-slack:"), "{written}");
 
+    let secrets = [("GITHUB_HOOK_SECRET", "s"), ("SLACK_BOT_TOKEN", "b"), ("SLACK_SIGNING_SECRET", "s")];
+    let mut check = Process::start(&["check"], dir.path(), &secrets);
+    check.until("all well");
+    assert!(check.end().success() && !check.seen.contains("FILL-IN"), "{}", check.seen);
+
     let again = dari(dir.path(), &["init", "--ask"], "webhook\nhttp\n");
     assert_eq!(again.status.code(), Some(1));
     let told = said(&again);
@@ -45,6 +50,9 @@ fn init_asks_over_a_pipe_too_and_never_writes_over_a_file() {
     let other = dari(dir.path(), &["init", "--config", "other.yaml"], "");
     assert!(other.status.success() && !said(&other).contains("sources ["), "{}", said(&other));
     assert_eq!(dari(dir.path(), &["init", "--ask", "--sinks", "http"], "").status.code(), Some(2));
+    let mut check = Process::start(&["check", "other.yaml"], dir.path(), &[("WEBHOOK_SECRET", "s")]);
+    check.until("warning: other.yaml: 1 value still says FILL-IN");
+    assert!(check.end().success(), "{}", check.seen);
 }
 
 const TESTED: &str = r#"
@@ -70,7 +78,14 @@ fn tests_end_with_a_code_that_says_how_they_went() {
     order(dir.path(), "Lee");
     let failed = dari(dir.path(), &["test"], "");
     assert_eq!(failed.status.code(), Some(1));
-    insta::assert_snapshot!(said(&failed), @"");
+    insta::assert_snapshot!(said(&failed), @"
+    FAIL  sent on (line 6)
+          to-erp.map.who
+            expected  'Kim'
+            actual    'Lee'
+    0 passed, 1 failed
+    error: 1 of 1 tests failed
+    ");
     let told: Value = serde_json::from_slice(&dari(dir.path(), &["test", "--json"], "").stdout).unwrap();
     let difference = json!({ "path": "to-erp.map.who", "expected": "'Kim'", "actual": "'Lee'" });
     assert_eq!((&told["failed"], &told["tests"][0]["differences"][0]), (&json!(1), &difference));

@@ -189,10 +189,9 @@ impl Asking<'_> {
 
     /// Lists the subscriptions of webhooks, where the vendor has a call for that.
     async fn subscriptions(&self, source: &SourceConfig, client: &Client) -> Found {
-        let registrar = match self.config.build_registrar(source, client, &self.clock) {
-            Some(Ok(registrar)) => registrar,
-            // Without what only a subscription needs, as the object that it is of.
-            Some(Err(_)) | None => return Found::no_call("webhooks come by themselves"),
+        // Without what only a subscription needs, as the object that it is of, there is none either.
+        let Some(Ok(registrar)) = self.config.build_registrar(source, client, &self.clock) else {
+            return Found::no_call("webhooks come by themselves");
         };
         match tokio::time::timeout(LONGEST, registrar.list()).await {
             Ok(Ok(_)) => Found::Good,

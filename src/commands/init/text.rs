@@ -12,7 +12,7 @@ const HEAD: &str = "\
 ";
 
 /// What a person has to fill in.
-pub(super) const BLANK: &str = "FILL-IN";
+pub(in crate::commands) const BLANK: &str = "FILL-IN";
 /// What the keys of an account are of, in [`Manifest::start`].
 const ACCOUNT: &str = "account";
 /// The width at which comments wrap.

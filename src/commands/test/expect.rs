@@ -14,7 +14,7 @@ pub(super) enum Expected {
     /// It ends without a call: `skipped`, `stale`, `unchanged`, `nothing-to-do`.
     Ends(String),
     /// It makes a call; only what is named is compared.
-    Does(Does),
+    Does(Box<Does>),
 }
 
 #[derive(Debug)]
@@ -35,14 +35,14 @@ impl Expected {
         }
         let text = |key: &str| node.get(key).and_then(Node::text).map(str::to_owned);
         let value = |key: &str| node.get(key).map(value_of);
-        Self::Does(Does {
+        Self::Does(Box::new(Does {
             verb: text("do"),
             map: value("map"),
             request: value("request"),
             outcome: text("outcome"),
             id: text("id"),
             why: text("why"),
-        })
+        }))
     }
 
     /// Every difference, its path beginning with the route's name.
