@@ -172,7 +172,13 @@ async fn accounts_that_only_lookups_or_webhooks_use_are_asked_too_and_all_calls_
     let worksections = [people, wrong, played(&worksection::MANIFEST).await];
     let dir = folder(&only_read(&vendors, &worksections));
     let (code, text) = done(dir.path(), &["check", "--connect"]).await;
-    insta::assert_snapshot!(ends(&text, "account"), @"");
+    insta::assert_snapshot!(ends(&text, "account"), @"
+    account people: ok
+    account subscribed: ok
+    account wrong: refused: 2: Action hash is missed or invalid: is the `admin_key` right? If only some calls are refused so, try `hash: raw` on the account
+    11 calls were made, and counted in no month: there is no store yet
+    error: 1 of 12 refused
+    ");
     assert_eq!(code, 1, "{text}");
     assert!(!dir.path().join("dari.db").exists(), "nothing is written");
 
