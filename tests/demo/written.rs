@@ -32,6 +32,7 @@ fn init_asks_over_a_pipe_too_and_never_writes_over_a_file() {
     let written = std::fs::read_to_string(&file).unwrap();
     assert!(written.contains("my-github-hook:") && written.contains("my-slack:"), "{written}");
 
+    assert!(written.contains("channel: C0123456789 # FILL-IN: an example\n"), "{written}");
     let secrets = [("GITHUB_HOOK_SECRET", "s"), ("SLACK_BOT_TOKEN", "b"), ("SLACK_SIGNING_SECRET", "s")];
     let mut check = Process::start(&["check"], dir.path(), &secrets);
     check.until("all well");

@@ -141,7 +141,10 @@ impl Page {
             let value = start.map_or_else(|| value(prefix, field), str::to_owned);
             let is_account = matches!(field.kind, Kind::Account(_));
             let is_needed = field.need == Need::Required || start.is_some() || is_account;
-            self.line(depth, &format!("{}{}: {value}", if is_needed { "" } else { "# " }, field.name));
+            // What the connector has to start with is another's, but for variables.
+            let is_example = start.is_some_and(|start| start != BLANK && !start.contains("${"));
+            let note = if is_example { format!(" # {BLANK}: an example") } else { String::new() };
+            self.line(depth, &format!("{}{}: {value}{note}", if is_needed { "" } else { "# " }, field.name));
         }
     }
 }
