@@ -51,6 +51,7 @@ static INSTANT: Manifest = Manifest {
     }],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 struct AtOnce;

@@ -5,6 +5,7 @@ mod check;
 pub mod compare;
 pub mod faults;
 mod fields;
+mod files;
 mod interpolate;
 mod load;
 pub mod model;
@@ -18,6 +19,8 @@ mod store_file;
 mod suggest;
 
 pub use faults::Faults;
+pub use files::named_files;
 pub use load::{load, load_with};
 pub use model::*;
 pub use store_file::store_path;
+pub(crate) use suggest::nearest;

@@ -57,6 +57,10 @@ pub struct Manifest {
     pub lookup: Option<LookupKind>,
     /// A stand-in for the vendor.
     pub sandbox: Option<Sandbox>,
+    /// What a starting config says for keys whose value does not follow from their kind, or that may be missing but are needed
+    /// to begin with: `account.KEY`, or `KIND.KEY` of a source or sink, and the value as YAML. `KIND.map` is the record of a
+    /// sink's route.
+    pub start: &'static [(&'static str, &'static str)],
 }
 
 /// A stand-in for a vendor, as strict as the vendor. [`sandbox`] serves it with faults and a record of the calls.

@@ -1,6 +1,7 @@
 //! Command line → command → exit code.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -98,7 +99,11 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Write the pages of all commands into this folder instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -137,7 +142,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Sandbox(args) => sandbox::sandbox(&args).await,
         Command::Init(args) => init::init(&args, &place),
         Command::Check(args) => check::check(&args, &place).await,
-        Command::Test(args) => test::test(&args, &place),
+        Command::Test(args) => test::test(&args, &place).await,
         Command::Describe(args) => describe::describe(&args),
         Command::Schema(args) => schema::schema(args),
         Command::Send(args) => send::send(&args, &place).await,
@@ -155,7 +160,7 @@ async fn choose(cli: Cli) -> Result<(), CommandError> {
         Command::Backup(args) => backup::backup(&args, &place),
         Command::Spool { action } => spool::spool(action, &place).await,
         Command::Completions { shell } => completions(shell),
-        Command::Man => manual(),
+        Command::Man { dir } => manual(dir.as_deref()),
     }
 }
 
@@ -165,7 +170,12 @@ fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
     output::line(String::from_utf8_lossy(&script).trim_end())
 }
 
-fn manual() -> Result<(), CommandError> {
+fn manual(dir: Option<&Path>) -> Result<(), CommandError> {
+    if let Some(dir) = dir {
+        let named = |error: std::io::Error| CommandError::Failed(format!("{}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(named)?;
+        return clap_mangen::generate_to(Cli::command(), dir).map_err(named);
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(CommandError::failed)?;
     output::line(String::from_utf8_lossy(&page).trim_end())

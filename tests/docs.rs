@@ -109,6 +109,62 @@ fn every_endpoint_is_spoken_by_the_file_that_is_named() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A fenced block: its language, the line before it that is not empty, and its text.
+struct Block<'a> {
+    language: &'a str,
+    before: &'a str,
+    text: String,
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let (mut blocks, mut before) = (Vec::new(), "");
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(Block { language, before, text: block.join("\n") + "\n" });
+        } else if !line.is_empty() {
+            before = line;
+        }
+    }
+    blocks
+}
+
+/// The page's first config holds for all of its tests. A block of JSON is the file that the line before it names, a block of
+/// YAML after the first more tests, and what the console shows is the report of the tests just before it.
+#[test]
+fn the_page_on_tests_runs_as_it_says() {
+    let page = read(&top().join("docs/testing.md"));
+    let blocks = blocks(&page);
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("fixtures")).expect("a folder");
+    for block in blocks.iter().filter(|block| block.language == "json") {
+        let name = block.before.rsplit('`').nth(1).expect("the file's name in backticks");
+        fs::write(dir.path().join(name), &block.text).expect("a file");
+    }
+    let (config, tests) = blocks[0].text.split_once("tests:\n").expect("tests in the first block");
+    assert!(blocks[0].language == "yaml" && config.starts_with(MARK), "the page begins with its config");
+    let of_yaml = blocks[1..].iter().zip(blocks[2..].iter().map(Some).chain([None]));
+    let more = of_yaml.filter(|(block, _)| block.language == "yaml");
+    let more = more.map(|(block, next)| (block.text.as_str(), next.filter(|next| next.language == "console")));
+    for (tests, console) in std::iter::once((tests, None)).chain(more) {
+        let report = report(dir.path(), &format!("{config}tests:\n{tests}"));
+        match console {
+            Some(console) => assert_eq!(format!("{report}\n"), console.text),
+            None => assert_eq!(report.failed(), 0, "{report}"),
+        }
+    }
+}
+
+fn report(dir: &Path, yaml: &str) -> dari::commands::test::Report {
+    let file = dir.join("dari.yaml");
+    fs::write(&file, yaml).expect("a file");
+    let (client, clock) = (Client::new().expect("a client"), Clock::system(0));
+    let config = dari::config::load(&file, &|name| Some(variable(name)), &client, &clock)
+        .unwrap_or_else(|faults| panic!("{faults}\n{yaml}"));
+    dari::commands::test::run_all(&config, &client, &clock).expect("all of it can be built")
+}
+
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -48,6 +48,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/api/replay/job/forget", post(forget_replay))
         .route("/api/accounts", get(accounts))
         .route("/api/accounts/{name}/used", post(used))
+        .route("/api/accounts/{name}/calls", post(calls))
         .route("/api/sinks", get(sinks))
         .route("/api/sources", get(sources))
         .route("/api/sources/{name}/poll", post(poll))
@@ -274,6 +275,17 @@ pub struct Used {
 
 async fn used(State(op): Op, Path(name): Path<String>, Told(body): Told<Used>) -> Answer {
     json(op.set_used(&name, body.used).await?)
+}
+
+/// Calls of an account that were made beside the bridge.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Calls {
+    /// How many.
+    pub calls: u32,
+}
+
+async fn calls(State(op): Op, Path(name): Path<String>, Told(body): Told<Calls>) -> Answer {
+    json(op.add_calls(&name, body.calls).await?)
 }
 
 async fn sinks(State(op): Op) -> Answer {

@@ -13,10 +13,13 @@ use crate::deliver::gate::{Gate, Usage, charge, forecast};
 use crate::outcome::Scope;
 use crate::poll::guard::{self, Asked};
 use crate::store::journal::{Entry, Record, Step};
-use crate::store::{DeadClass, DeadFilter, StoredDead};
+use crate::store::{Charge, DeadClass, DeadFilter, StoredDead};
 
 /// What anybody is told where a person has to put something right before the broker can be used.
 const REFUSED: &str = "broker: it is not to be used like this";
+
+/// How many calls that were made beside the bridge are added at once: a check makes a few.
+const MOST_BESIDE: u32 = 1_000;
 
 impl Operator {
     /// Every account, and every sink that is its own.
@@ -72,6 +75,26 @@ impl Operator {
         let month = charge(name, limits, &zone, self.clock.now()).month;
         self.store.set_used(name, &month, used).await?;
         Ok(self.did(format!("account {name}: {used} calls used in {month}")))
+    }
+
+    /// Adds calls that were made beside the bridge to an account's month.
+    ///
+    /// # Errors
+    /// No such account; the store.
+    pub async fn add_calls(&self, name: &str, calls: u32) -> Result<Done> {
+        self.check_name(Scope::Account, name)?;
+        let Some((_, _, _, limits, zone)) = self.all_accounts().into_iter().find(|(n, ..)| *n == name) else {
+            return Err(OperatorError::Refused(format!("{name} counts no calls")));
+        };
+        if calls > MOST_BESIDE {
+            return Err(OperatorError::Refused(format!("at most {MOST_BESIDE} calls are added at once")));
+        }
+        // They were made, whatever the month has left.
+        let charge = Charge { limit: None, ..charge(name, limits, &zone, self.clock.now()) };
+        for _ in 0..calls {
+            self.store.charge(charge.clone()).await?;
+        }
+        Ok(self.did(format!("account {name}: {calls} calls more used in {}", charge.month)))
     }
 
     /// Every sink.

@@ -78,7 +78,11 @@ impl Access {
         Self::find(place, true).await
     }
 
-    async fn find(place: &Where, make: bool) -> Result<Self> {
+    /// The bridge that runs; `None` if none does here and no `--admin` names one.
+    ///
+    /// # Errors
+    /// The config does not say where its store is.
+    pub async fn running(place: &Where) -> Result<Option<Self>> {
         // For the process's TLS provider, which every HTTP client needs.
         crate::connectors::client::Client::new().map_err(CommandError::failed)?;
         if let Some(admin) = &place.admin {
@@ -87,15 +91,21 @@ impl Access {
             let client = if is_loopback(admin) { client.no_proxy() } else { client };
             let client = client.build().map_err(CommandError::failed)?;
             let base = admin.trim_end_matches('/').to_owned();
-            return Ok(Self::Live { client, base, token: std::env::var("DARI_ADMIN_TOKEN").ok() });
+            return Ok(Some(Self::Live { client, base, token: std::env::var("DARI_ADMIN_TOKEN").ok() }));
         }
-        let store = crate::config::store_path(&place.config, &environment)
-            .map_err(|faults| CommandError::Config(faults.to_string()))?;
-        let socket = socket_path(&store);
-        if tokio::net::UnixStream::connect(&socket).await.is_ok() {
-            let client = reqwest::Client::builder().unix_socket(socket).build().map_err(CommandError::failed)?;
-            return Ok(Self::Live { client, base: "http://localhost".into(), token: None });
+        let socket = socket_path(&store(place)?);
+        if tokio::net::UnixStream::connect(&socket).await.is_err() {
+            return Ok(None);
         }
+        let client = reqwest::Client::builder().unix_socket(socket).build().map_err(CommandError::failed)?;
+        Ok(Some(Self::Live { client, base: "http://localhost".into(), token: None }))
+    }
+
+    async fn find(place: &Where, make: bool) -> Result<Self> {
+        if let Some(running) = Self::running(place).await? {
+            return Ok(running);
+        }
+        let store = store(place)?;
         if !make && !store.exists() {
             let why = format!("{} does not exist: no bridge has run here yet (`dari run`)", store.display());
             return Err(CommandError::Failed(why));
@@ -175,6 +185,11 @@ impl Access {
     }
 }
 
+/// The file of the store.
+fn store(place: &Where) -> Result<PathBuf> {
+    crate::config::store_path(&place.config, &environment).map_err(|faults| CommandError::Config(faults.to_string()))
+}
+
 /// Who gives this command, for the journal.
 fn by() -> HeaderValue {
     let user = ["USER", "LOGNAME"].into_iter().find_map(environment).filter(|name| !name.is_empty());
@@ -191,6 +206,10 @@ fn no_answer(error: reqwest::Error) -> CommandError {
 /// # Errors
 /// Every fault, a line each.
 pub fn load(file: &std::path::Path) -> Result<crate::config::Config> {
+    if matches!(file.try_exists(), Ok(false)) {
+        let why = "there is no such file; `dari init` writes one to start from, `--config FILE` names another";
+        return Err(CommandError::Config(format!("{}: {why}", file.display())));
+    }
     let client = crate::connectors::client::Client::new().map_err(CommandError::failed)?;
     let clock = Clock::system(0);
     crate::config::load(file, &environment, &client, &clock).map_err(|faults| CommandError::Config(faults.to_string()))

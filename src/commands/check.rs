@@ -5,7 +5,7 @@ mod connect;
 use std::path::PathBuf;
 
 use super::access::{self, Where};
-use super::{Result, output};
+use super::{Result, init, output};
 use crate::config::{Config, faults};
 
 /// Checks a config.
@@ -24,12 +24,18 @@ pub struct CheckArgs {
 /// # Errors
 /// Every fault, a line each; with `--connect` also what does not answer as it should.
 pub async fn check(args: &CheckArgs, place: &Where) -> Result {
-    let config = access::load(args.file.as_ref().unwrap_or(&place.config))?;
+    let place = Where { config: args.file.clone().unwrap_or_else(|| place.config.clone()), ..place.clone() };
+    let config = access::load(&place.config)?;
     for warning in &config.warnings {
         output::line(format!("warning: {}", faults::line(&config.file, warning)))?;
     }
+    match config.shown.matches(init::BLANK).count() {
+        0 => {}
+        1 => output::line(format!("warning: {}: 1 value still says {}", config.file.display(), init::BLANK))?,
+        n => output::line(format!("warning: {}: {n} values still say {}", config.file.display(), init::BLANK))?,
+    }
     output::line(summary(&config))?;
-    if args.connect { connect::connect(&config).await } else { Ok(()) }
+    if args.connect { connect::connect(&config, &place).await } else { Ok(()) }
 }
 
 fn summary(config: &Config) -> String {

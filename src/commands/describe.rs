@@ -265,6 +265,7 @@ mod tests {
         }],
         lookup: None,
         sandbox: None,
+        start: &[],
     };
 
     #[test]

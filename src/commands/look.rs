@@ -59,9 +59,9 @@ enum EventsAction {
 
 /// Shows the journey of events.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["what", "last"])))]
 pub struct TraceArgs {
     /// An event's id, or a subject
-    #[arg(required_unless_present = "last", conflicts_with = "last")]
     what: Option<String>,
     /// The newest event of this source
     #[arg(long, value_name = "SOURCE")]

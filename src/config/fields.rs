@@ -329,14 +329,31 @@ pub(super) static TEST: &[Field] = &[
     field("name", Kind::Text, Need::Required, "What it shows, in words."),
     field("event", Kind::Path, Need::Optional, "A file with a whole event."),
     field("request", Kind::Object(TEST_REQUEST), Need::Optional, "A webhook as it arrives, to test from the bytes on."),
-    field("links", Kind::Map(&Kind::Any), Need::Optional, "The records that exist before, by route."),
+    field(
+        "answer",
+        Kind::Integer { min: 200, max: 599 },
+        Need::Optional,
+        "The status that the sender of `request` gets. Without it a wrong signature is only noted.",
+    ),
+    field(
+        "events",
+        Kind::List(&Kind::Object(TEST_EVENT)),
+        Need::Optional,
+        "The events that `request` is read as, in their order; of each only what is named is compared.",
+    ),
+    field(
+        "links",
+        Kind::Map(&Kind::Object(TEST_LINK)),
+        Need::Optional,
+        "The records that the subject has before, by route.",
+    ),
     field(
         "respond",
-        Kind::Map(&Kind::Any),
+        Kind::Map(&TEST_ANSWER),
         Need::Optional,
-        "What the vendors answer, by sink, and for a lookup by `lookup.name`.",
+        "What the vendors answer, by sink; to a lookup by `lookup.name`, to a route's `match` by `match.sink`.",
     ),
-    field("expect", Kind::Map(&Kind::Any), Need::Required, "What each route is to do."),
+    field("expect", Kind::Map(&TEST_EXPECTED), Need::Optional, "What each route is to do."),
 ];
 
 /// `request` of a test.
@@ -344,6 +361,79 @@ static TEST_REQUEST: &[Field] = &[
     field("source", Kind::Text, Need::Required, "The source it comes to."),
     field("file", Kind::Path, Need::Required, "A file with the body."),
     field("headers", Kind::Map(&Kind::Text), Need::Optional, "Its headers."),
+    field("method", Kind::Text, Need::Optional, "Its method; the first that the source takes if missing."),
+    field("query", Kind::Text, Need::Optional, "What stands after the `?` of its URL."),
+    field("secret", Kind::Secret, Need::Optional, "The last part of its path, as `/hooks/source/secret`."),
+    field(
+        "at",
+        Kind::Text,
+        Need::Optional,
+        "When it arrives, as `2026-01-31T09:00:00Z`: signatures hold for a few minutes. Now if missing.",
+    ),
+];
+
+/// One of `events` of a test.
+static TEST_EVENT: &[Field] = &[
+    field("id", Kind::Text, Need::Optional, "Its id: the same id again is a repetition."),
+    field("type", Kind::Text, Need::Optional, "Its type."),
+    field("subject", Kind::Text, Need::Optional, "Its subject."),
+    field("version", Kind::Text, Need::Optional, "Its version."),
+    field("time", Kind::Text, Need::Optional, "Its time, as `2026-01-31T09:00:00Z`."),
+    field("headers", Kind::Map(&Kind::Any), Need::Optional, "Headers that travel with it, by lower-case name."),
+    field("data", Kind::Any, Need::Optional, "Its data."),
+];
+
+/// One of `links` of a test.
+static TEST_LINK: &[Field] = &[
+    field("id", Kind::Text, Need::Optional, "The record's id at the vendor."),
+    field("version", Kind::Text, Need::Optional, "The version that was applied last: an older event is `stale`."),
+    field("state", Kind::Choice(&["linked", "deleted", "in_doubt"]), Need::Default("linked"), "What is known of it."),
+    field(
+        "holds",
+        Kind::Map(&Kind::Any),
+        Need::Optional,
+        "What was written last, as it was rendered: an update to the same is `unchanged`.",
+    ),
+];
+
+/// One of `respond` of a test.
+static TEST_ANSWER: Kind = Kind::Either(&[Kind::Choice(&["no-answer", "not-sent"]), Kind::Object(TEST_ANSWERED)]);
+
+static TEST_ANSWERED: &[Field] = &[
+    field("status", Kind::Integer { min: 100, max: 599 }, Need::Default("200"), "The status."),
+    field("headers", Kind::Map(&Kind::Text), Need::Optional, "Headers."),
+    field("body", Kind::Any, Need::Optional, "The body: text as it is, anything else as JSON."),
+];
+
+/// One of `expect` of a test.
+static TEST_EXPECTED: Kind =
+    Kind::Either(&[Kind::Choice(&["skipped", "stale", "unchanged", "nothing-to-do"]), Kind::Object(TEST_CALL)]);
+
+static TEST_CALL: &[Field] = &[
+    field(
+        "do",
+        Kind::Choice(&[
+            "create", "update", "delete", "reply", "comment", "complete", "reopen", "tag", "cost", "move", "share",
+            "upload", "act",
+        ]),
+        Need::Optional,
+        "What is done at the sink.",
+    ),
+    field("map", Kind::Map(&Kind::Any), Need::Optional, "The rendered record, or a part of it."),
+    field(
+        "request",
+        Kind::Map(&Kind::Any),
+        Need::Optional,
+        "The call, or a part of it: `method`, `path`, `url`, `body`.",
+    ),
+    field(
+        "outcome",
+        Kind::Choice(&["delivered", "retry", "reject", "suspend", "unknown"]),
+        Need::Optional,
+        "How the sink reads the answer in `respond`; `reject` also where no call can be made.",
+    ),
+    field("id", Kind::Text, Need::Optional, "The id of the record that the answer tells: the link leads to it."),
+    field("why", Kind::Text, Need::Optional, "A part of the reason that is given with the outcome."),
 ];
 
 /// The store where the config names none.

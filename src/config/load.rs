@@ -287,6 +287,16 @@ impl Loader<'_> {
             if test.get("event").is_some() == test.get("request").is_some() {
                 self.checker.fault(node, "a test has either an `event` or a `request`");
             }
+            if ["expect", "events", "answer"].iter().all(|key| test.get(key).is_none()) {
+                self.checker
+                    .fault(node, "a test says what it expects: `expect`, or of a `request` also `events`, `answer`");
+            }
+            for key in ["events", "answer"].into_iter().filter(|key| test.get(key).is_some()) {
+                if test.get("request").is_none() {
+                    let message = format!("`{key}` is what becomes of a `request`, and this test has none");
+                    self.checker.faults.push(Fault::new(test.spot(key), message));
+                }
+            }
             let source = test.get("request").and_then(|request| request.get("source"));
             if let Some((node, name)) = source.and_then(|node| node.text().map(|name| (node, name))) {
                 self.must_be_known(node, name, "source", &known.sources);
@@ -326,7 +336,7 @@ struct Known {
     former: BTreeMap<String, String>,
     sinks: BTreeMap<String, Option<&'static connectors::SinkKind>>,
     sinks_names: Vec<String>,
-    /// What tests may answer for: sinks, and lookups as `lookup.name`.
+    /// What tests may answer for: sinks, lookups as `lookup.name`, and the `match` of routes as `match.sink`.
     answering: Vec<String>,
     routes: Vec<String>,
     /// Whose links a name stands for: that of each route, and those that routes share.

@@ -32,6 +32,7 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[],
     lookup: None,
     sandbox: None,
+    start: &[("amqp.url", r#""amqp://dari:${AMQP_PASSWORD}@rabbit:5672/%2f""#)],
 };
 
 const FIELDS: &[Field] = &[

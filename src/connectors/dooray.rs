@@ -53,6 +53,11 @@ pub static MANIFEST: Manifest = Manifest {
             ("webhook_url", sandbox::WEBHOOK),
         ],
     }),
+    start: &[
+        ("dooray-message.channel", r#""1234567890123456789""#),
+        ("dooray-calendar.map", r#"{ subject: "{{ type }}", startedAt: "{{ time }}", endedAt: "{{ time }}" }"#),
+        ("dooray-task.map", r#"{ subject: "{{ type }}" }"#),
+    ],
 };
 
 const ACCOUNT: &[Field] = &[

@@ -27,6 +27,7 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[SINK],
     lookup: Some(LookupKind { fields: LOOKUP, build: find::lookup }),
     sandbox: Some(Sandbox { router: sandbox::router, knows: &[("url", "/")] }),
+    start: &[],
 };
 
 const SINK: SinkKind = SinkKind {

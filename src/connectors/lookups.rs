@@ -37,4 +37,9 @@ pub trait Lookup: Send + Sync {
         let _ = wanted;
         self.read(answer)
     }
+
+    /// A harmless call that shows whether credentials are good, read by [`Lookup::read`]; `None` where the vendor has none.
+    fn probe(&self) -> Option<Call> {
+        None
+    }
 }

@@ -27,6 +27,7 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 const FIELDS: &[Field] = &[Field {

@@ -39,6 +39,11 @@ pub static MANIFEST: Manifest = Manifest {
         router: sandbox::router,
         knows: &[("bot_token", sandbox::BOT_TOKEN), ("channel", sandbox::CHANNEL), ("webhook_url", sandbox::WEBHOOK)],
     }),
+    start: &[
+        ("account.bot_token", r#""${SLACK_BOT_TOKEN}""#),
+        ("account.signing_secrets", r#"["${SLACK_SIGNING_SECRET}"]"#),
+        ("slack.channel", "C0123456789"),
+    ],
 };
 
 const ACCOUNT: &[Field] = &[

@@ -30,6 +30,7 @@ pub static MANIFEST: Manifest = Manifest {
         router: sandbox::router,
         knows: &[("token", sandbox::TOKEN), ("notebook", sandbox::NOTEBOOK)],
     }),
+    start: &[],
 };
 
 const ACCOUNT: &[Field] = &[Field {

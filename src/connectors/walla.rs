@@ -52,6 +52,11 @@ pub static MANIFEST: Manifest = Manifest {
             ("form", sandbox::FORM),
         ],
     }),
+    start: &[
+        ("account.client_id", r#""${WALLA_CLIENT_ID}""#),
+        ("account.api_key", r#""${WALLA_API_KEY}""#),
+        ("walla.project", "FILL-IN"),
+    ],
 };
 
 const ACCOUNT: &[Field] = &[

@@ -29,6 +29,7 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 const FIELDS: &[Field] = &[

@@ -40,4 +40,9 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[sink::KIND],
     lookup: Some(lookup::KIND),
     sandbox: Some(Sandbox { router: sandbox::router, knows: sandbox::KNOWS }),
+    start: &[
+        ("account.host", "acme.my.workfront.com"),
+        ("workfront.object", "task"),
+        ("workfront.map", r#"{ name: "{{ type }}" }"#),
+    ],
 };

@@ -45,6 +45,7 @@ pub static MANIFEST: Manifest = Manifest {
             ("token", sandbox::TOKEN),
         ],
     }),
+    start: &[("works.key", "id"), ("works.fields", "{ id: text }"), ("works.map", r#"{ id: "{{ id }}" }"#)],
 };
 
 const ACCOUNT: &[Field] = &[

@@ -58,6 +58,11 @@ pub static MANIFEST: Manifest = Manifest {
             ("author", sandbox::USER),
         ],
     }),
+    start: &[
+        ("account.host", "acme.worksection.com"),
+        ("account.admin_key", r#""${WORKSECTION_ADMIN_KEY}""#),
+        ("worksection.project", r#""26""#),
+    ],
 };
 
 const ACCOUNT: &[Field] = &[

@@ -4,6 +4,7 @@ mod accounts;
 mod backlog;
 mod backup;
 mod codec;
+mod count;
 mod database;
 mod dead;
 mod deliveries;
@@ -28,6 +29,7 @@ use serde_json::Value;
 
 pub use backup::{Copy, copy};
 pub(crate) use codec::{json, key, micros, parse, time, unreadable};
+pub use count::count;
 pub use database::Database;
 pub use schema::Migrations;
 pub use seed::seed;

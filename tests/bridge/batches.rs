@@ -84,6 +84,7 @@ static BULK: Manifest = Manifest {
     }],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 fn sink(build: &Build<'_>) -> Built<Box<dyn Sink>> {

@@ -81,6 +81,7 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     sink crm: has no harmless call: what it sends makes something there
     sink tasks: ok
     sink own: has no harmless call: its token is renewed by one that is good once, which is the bridge's
+    8 calls were made, and counted in no month: there is no store yet
     ");
     assert_eq!(code, 0, "{text}");
     assert_eq!(calls(&vendors.slack).await, ["POST /api/auth.test", "POST /api/auth.test"]);
@@ -110,6 +111,7 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     sink tasks: refused: 2: Action hash is missed or invalid: is the `admin_key` right? If only some calls are refused so, try `hash: raw` on the account
     sink own: has no harmless call: its token is renewed by one that is good once, which is the bridge's
     broker: refused: 127.0.0.1:1: IO error: Connection refused (os error 111)
+    5 calls were made, and counted in no month: there is no store yet
     error: 6 of 9 refused
     ");
     assert_eq!(code, 1, "{text}");
@@ -118,4 +120,80 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     let before = calls(&vendors.slack).await.len();
     assert_eq!(done(dir.path(), &["check", "--connect"]).await.0, 78);
     assert_eq!(calls(&vendors.slack).await.len(), before, "a config with faults is not tried");
+}
+
+/// Accounts that no poller and no sink uses: `people`, `wrong`, and `subscribed`.
+fn only_read(vendors: &Vendors, worksections: &[Served; 3]) -> String {
+    let key = "7776461cd931e7b1c8e9632ff8e979ce";
+    let config = vendors.config("xoxb-sandbox", "walla-key", key);
+    let account = |name: &str, served: &Served, key: &str| {
+        let url = &served.url;
+        format!(r#"  {name}: {{ worksection: {{ url: "{url}", admin_key: {key}, time_zone: Europe/Kyiv }} }}"#)
+    };
+    let [people, wrong, subscribed] = worksections;
+    let accounts = [
+        "  told: { worksection-hook: { account: subscribed, users: { dari: 0123456789abcdef } } }".to_owned(),
+        "accounts:".to_owned(),
+        account("people", people, key),
+        account("wrong", wrong, "hunter2hunter2hunter2hunter2hunt"),
+        account("subscribed", subscribed, key),
+    ];
+    let config = config.replace("accounts:", &accounts.join("\n"));
+    format!(
+        r#"{config}
+routes:
+  news:
+    from: in
+    to: news
+    do: create
+    lookup:
+      user: {{ account: people, object: user, match: {{ email: "{{{{ data.mail }}}}" }} }}
+      other: {{ account: wrong, object: user, match: {{ email: "{{{{ data.mail }}}}" }} }}
+    map: {{ text: "{{{{ lookup.user.name }}}} {{{{ lookup.other.name }}}}" }}
+"#
+    )
+}
+
+fn ends(text: &str, from: &str) -> String {
+    text.lines().skip_while(|line| !line.starts_with(from)).collect::<Vec<_>>().join("\n")
+}
+
+async fn used(dir: &std::path::Path, account: &str) -> u64 {
+    let (code, text) = done(dir, &["accounts", "--json"]).await;
+    assert_eq!(code, 0, "{text}");
+    let all: Value = serde_json::from_str(&text[text.find('[').unwrap()..]).unwrap();
+    all.as_array().unwrap().iter().find(|one| one["name"] == account).unwrap()["used"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_only_lookups_or_webhooks_use_are_asked_too_and_all_calls_are_counted() {
+    let vendors = Vendors::play().await;
+    let (people, wrong) = tokio::join!(played(&worksection::MANIFEST), played(&worksection::MANIFEST));
+    let worksections = [people, wrong, played(&worksection::MANIFEST).await];
+    let dir = folder(&only_read(&vendors, &worksections));
+    let (code, text) = done(dir.path(), &["check", "--connect"]).await;
+    insta::assert_snapshot!(ends(&text, "account"), @"
+    account people: ok
+    account subscribed: ok
+    account wrong: refused: 2: Action hash is missed or invalid: is the `admin_key` right? If only some calls are refused so, try `hash: raw` on the account
+    11 calls were made, and counted in no month: there is no store yet
+    error: 1 of 12 refused
+    ");
+    assert_eq!(code, 1, "{text}");
+    assert!(!dir.path().join("dari.db").exists(), "nothing is written");
+
+    // A bridge that has run before.
+    dari::store::sqlite::open(&dir.path().join("dari.db")).unwrap().close().await;
+    let counted = |text: &str| text.contains("calls were made, and counted in the month of each account");
+    let (_, text) = done(dir.path(), &["check", "--connect"]).await;
+    assert!(counted(&text), "{text}");
+    let before = used(dir.path(), "people").await;
+    assert_eq!((before, used(dir.path(), "chat").await), (1, 2));
+
+    // One that runs: the check is one of its calls, wherever they come from.
+    let bridge = crate::binary::Process::start(dir.path()).await;
+    let (_, text) = done(dir.path(), &["check", "--connect"]).await;
+    assert!(counted(&text), "{text}");
+    assert_eq!(used(dir.path(), "people").await, before + 1);
+    drop(bridge);
 }

@@ -78,6 +78,7 @@ static TOLD: Manifest = Manifest {
     sinks: &[],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 #[tokio::test(flavor = "multi_thread")]

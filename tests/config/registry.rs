@@ -60,6 +60,7 @@ static FORMS: Manifest = Manifest {
     }],
     lookup: Some(LookupKind { fields: &[field("by", Kind::Choice(&["mail", "name"]), Need::Required)], build: lookup }),
     sandbox: None,
+    start: &[],
 };
 
 static ANYONE: Manifest = Manifest {
@@ -117,6 +118,7 @@ static ANYONE: Manifest = Manifest {
     }],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 fn either_key(settings: &Settings<'_>) -> Vec<Fault> {

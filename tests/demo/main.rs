@@ -6,3 +6,4 @@ mod dry;
 mod looked_up;
 mod process;
 mod sandboxed;
+mod written;

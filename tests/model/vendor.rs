@@ -37,6 +37,7 @@ pub static MANIFEST: Manifest = Manifest {
     sinks: &[KIND],
     lookup: None,
     sandbox: None,
+    start: &[],
 };
 
 /// Its sink: it can do everything.

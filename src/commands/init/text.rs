@@ -12,7 +12,9 @@ const HEAD: &str = "\
 ";
 
 /// What a person has to fill in.
-const BLANK: &str = "\"FILL-IN\"";
+pub(in crate::commands) const BLANK: &str = "FILL-IN";
+/// What the keys of an account are of, in [`Manifest::start`].
+const ACCOUNT: &str = "account";
 /// The width at which comments wrap.
 const WIDTH: usize = 100;
 
@@ -34,7 +36,7 @@ impl Picked {
             page.comment(1, &format!("{}: {}", manifest.title, manifest.about));
             page.line(1, &format!("my-{}:", kind.name));
             page.line(2, &format!("{}:", kind.name));
-            page.fields(3, kind.name, kind.fields);
+            page.fields(3, kind.name, kind.fields, manifest);
         }
         if !self.sinks.is_empty() {
             page.line(0, "\nsinks:");
@@ -43,7 +45,7 @@ impl Picked {
             page.comment(1, &format!("{}: {}", manifest.title, manifest.about));
             page.line(1, &format!("my-{}:", kind.name));
             page.line(2, &format!("{}:", kind.name));
-            page.fields(3, kind.name, kind.fields);
+            page.fields(3, kind.name, kind.fields, manifest);
         }
         self.routes(&mut page);
         page.text
@@ -62,28 +64,34 @@ impl Picked {
             seen.push(manifest.name);
             page.line(1, &format!("my-{}:", manifest.name));
             page.line(2, &format!("{}:", manifest.name));
-            page.fields(3, manifest.name, account.fields);
+            page.fields(3, ACCOUNT, account.fields, manifest);
         }
     }
 
     /// A route from each source to the first sink, and from the first source to every other sink.
     fn routes(&self, page: &mut Page) {
-        let (Some((_, first)), Some((_, sink))) = (self.sources.first(), self.sinks.first()) else { return };
+        let (Some((_, first)), Some(to)) = (self.sources.first(), self.sinks.first()) else { return };
         page.line(0, "\nroutes:");
         for (_, source) in &self.sources {
-            route(page, source, sink);
+            route(page, source, *to);
         }
-        for (_, sink) in self.sinks.iter().skip(1) {
-            route(page, first, sink);
+        for to in self.sinks.iter().skip(1) {
+            route(page, first, *to);
         }
     }
+}
+
+/// What the connector has a value for to start with.
+fn start(manifest: &Manifest, of: &str, key: &str) -> Option<&'static str> {
+    let named = |name: &str| name.strip_prefix(of)?.strip_prefix('.').map(|name| name == key);
+    manifest.start.iter().find(|(name, _)| named(name) == Some(true)).map(|(_, value)| *value)
 }
 
 fn names_account(fields: &[Field]) -> bool {
     fields.iter().any(|field| matches!(field.kind, Kind::Account(_)))
 }
 
-fn route(page: &mut Page, source: &SourceKind, sink: &SinkKind) {
+fn route(page: &mut Page, source: &SourceKind, (manifest, sink): (&Manifest, &SinkKind)) {
     page.line(1, &format!("{}-to-{}:", source.name, sink.name));
     page.line(2, &format!("from: my-{}", source.name));
     page.comment(2, "The types of events it takes; all if missing.");
@@ -97,10 +105,8 @@ fn route(page: &mut Page, source: &SourceKind, sink: &SinkKind) {
     page.line(2, &format!("to: my-{}", sink.name));
     page.line(2, "do: create");
     page.comment(2, "The record: each value is a template over `id`, `type`, `subject`, `time` and `data`.");
-    page.line(2, "map:");
-    // A sink that is told its fields starts with this one.
-    let is_typed = sink.fields.iter().any(|field| field.name == "fields");
-    page.line(3, if is_typed { "id: \"{{ id }}\"" } else { "text: \"{{ type }} {{ subject | default('') }}\"" });
+    let map = start(manifest, sink.name, "map");
+    page.line(2, &format!("map: {}", map.unwrap_or("{ text: \"{{ type }} {{ subject | default('') }}\" }")));
 }
 
 struct Page {
@@ -126,15 +132,19 @@ impl Page {
         self.line(depth, &line);
     }
 
-    /// The fields of a kind: those that must be there, and the others as comments.
-    fn fields(&mut self, depth: usize, of: &str, fields: &[Field]) {
+    /// The fields of a kind: those that are needed, and the others as comments.
+    fn fields(&mut self, depth: usize, of: &str, fields: &[Field], manifest: &Manifest) {
         for field in fields.iter().filter(|field| !matches!(field.need, Need::NotYet(_))) {
             self.comment(depth, field.doc);
-            let value = value(of, field);
-            match field.need {
-                Need::Required => self.line(depth, &format!("{}: {value}", field.name)),
-                _ => self.line(depth, &format!("# {}: {value}", field.name)),
-            }
+            let start = start(manifest, of, field.name);
+            let prefix = if of == ACCOUNT { manifest.name } else { of };
+            let value = start.map_or_else(|| value(prefix, field), str::to_owned);
+            let is_account = matches!(field.kind, Kind::Account(_));
+            let is_needed = field.need == Need::Required || start.is_some() || is_account;
+            // What the connector has to start with is another's, but for variables.
+            let is_example = start.is_some_and(|start| start != BLANK && !start.contains("${"));
+            let note = if is_example { format!(" # {BLANK}: an example") } else { String::new() };
+            self.line(depth, &format!("{}{}: {value}{note}", if is_needed { "" } else { "# " }, field.name));
         }
     }
 }

@@ -28,7 +28,7 @@ impl Stage {
     /// Starts a sandbox for each account and each sink that is its own, and points the config at them.
     ///
     /// # Errors
-    /// A poller or a sink whose vendor has no sandbox.
+    /// A sink whose vendor has no sandbox. Such a poller is switched off, and told.
     pub async fn set(config: &mut Config, clock: &Clock) -> Result<Self> {
         let mut stage = Self::default();
         for account in config.accounts.values_mut() {
@@ -42,7 +42,12 @@ impl Stage {
             if let Some(served) = source.account.as_ref().and_then(|name| stage.accounts.get(name)) {
                 replace(&mut source.node, source.manifest, &served.url);
             } else if !source.is_hook() && source.enabled {
-                return Err(none("source", &source.name, source.manifest));
+                // What such an API answers, or who publishes to the queue, only its owner knows.
+                let (name, of) = (&source.name, source.manifest.title);
+                tracing::warn!(
+                    "source {name}: nobody can play {of} here, so nothing comes of it but what `dari send {name} FILE` puts in"
+                );
+                source.enabled = false;
             }
         }
         for lookup in config.routes.iter_mut().flat_map(|route| &mut route.lookups) {
@@ -68,7 +73,7 @@ impl Stage {
                 self.sinks.insert(sink.name.clone(), served);
                 url
             }
-            _ if sink.enabled => return Err(none("sink", &sink.name, sink.manifest)),
+            _ if sink.enabled => return Err(none(&sink.name, sink.manifest)),
             _ => return Ok(()),
         };
         replace(&mut sink.node, sink.manifest, &url);
@@ -156,11 +161,9 @@ fn merge(into: &mut Value, value: Value) {
     }
 }
 
-fn none(what: &str, name: &str, manifest: &Manifest) -> CommandError {
+fn none(name: &str, manifest: &Manifest) -> CommandError {
     let title = manifest.title;
-    CommandError::Failed(format!(
-        "{what} {name}: there is no sandbox of {title}; say `enabled: false` to run without it"
-    ))
+    CommandError::Failed(format!("sink {name}: there is no sandbox of {title}; say `enabled: false` to run without it"))
 }
 
 #[cfg(test)]

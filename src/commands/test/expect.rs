@@ -1,76 +1,112 @@
 //! What a test expects of a route, and how what came differs from it.
 
-use serde_json::{Number, Value};
+use serde_json::{Number, Value, json};
 
-use super::Came;
+use super::difference::Difference;
+use super::travel::{Called, Came};
+use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::settings::{Node, NodeValue};
 
 /// What is expected of one route.
 #[derive(Debug)]
 pub(super) enum Expected {
-    /// It ends without a call: `skipped`, `stale`, `nothing-to-do`.
+    /// It ends without a call: `skipped`, `stale`, `unchanged`, `nothing-to-do`.
     Ends(String),
     /// It makes a call; only what is named is compared.
-    Does { verb: Option<String>, map: Option<Value>, request: Option<Value>, outcome: Option<String> },
+    Does(Box<Does>),
 }
 
-const ENDS: [&str; 3] = ["skipped", "stale", "nothing-to-do"];
-const KEYS: [&str; 4] = ["do", "map", "request", "outcome"];
+#[derive(Debug)]
+pub(super) struct Does {
+    verb: Option<String>,
+    map: Option<Value>,
+    request: Option<Value>,
+    outcome: Option<String>,
+    id: Option<String>,
+    why: Option<String>,
+}
 
 impl Expected {
     /// Reads the value under a route's name in `expect`.
-    ///
-    /// # Errors
-    /// What it cannot be, in words.
-    pub(super) fn read(node: &Node) -> Result<Self, String> {
-        let NodeValue::Map(entries) = &node.value else {
-            return match node.text() {
-                Some(word) if ENDS.contains(&word) => Ok(Self::Ends(word.to_owned())),
-                _ => Err(format!("expect {}, or a mapping with {}", ENDS.join(", "), KEYS.join(", "))),
-            };
-        };
-        if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(&key.name.as_str())) {
-            return Err(format!("`expect` has no `{}`; there are {}", key.name, KEYS.join(", ")));
+    pub(super) fn read(node: &Node) -> Self {
+        if let Some(word) = node.text() {
+            return Self::Ends(word.to_owned());
         }
         let text = |key: &str| node.get(key).and_then(Node::text).map(str::to_owned);
         let value = |key: &str| node.get(key).map(value_of);
-        Ok(Self::Does { verb: text("do"), map: value("map"), request: value("request"), outcome: text("outcome") })
+        Self::Does(Box::new(Does {
+            verb: text("do"),
+            map: value("map"),
+            request: value("request"),
+            outcome: text("outcome"),
+            id: text("id"),
+            why: text("why"),
+        }))
     }
 
-    /// Every difference, a line each, beginning with its path from the route's name on.
-    pub(super) fn differences(&self, route: &str, came: &Came) -> Vec<String> {
+    /// Every difference, its path beginning with the route's name.
+    pub(super) fn differences(&self, route: &str, came: &Came) -> Vec<Difference> {
         match (self, came) {
             (Self::Ends(word), Came::Skipped(_)) if word == "skipped" => Vec::new(),
             (Self::Ends(word), Came::Ended(ending, _)) if word == ending => Vec::new(),
-            (Self::Ends(word), came) => vec![format!("{route}: expected {word}, got {}", in_words(came))],
-            (Self::Does { verb, map, request, outcome }, Came::Called(call)) => {
-                let mut found = Vec::new();
-                if let Some(verb) = verb.as_deref().filter(|verb| *verb != call.verb.name()) {
-                    found.push(format!("{route}.do: expected {verb}, got {}", call.verb.name()));
-                }
-                if let Some(map) = map {
-                    let fields = Value::Object(call.rendered.fields.clone());
-                    compare(map, Some(&fields), &format!("{route}.map"), &mut found);
-                }
-                if let Some(request) = request {
-                    compare(request, Some(&call.shown), &format!("{route}.request"), &mut found);
-                }
-                if let Some(outcome) = outcome {
-                    found.extend(outcome_differs(outcome, call.outcome.as_ref(), route));
-                }
+            (Self::Ends(word), came) => vec![Difference::new(route, word, in_words(came))],
+            (Self::Does(does), Came::Called(call)) => does.of_a_call(route, call),
+            (Self::Does(does), Came::Stopped { verb, outcome }) if does.outcome.is_some() => {
+                let did = verb.map(crate::outcome::Verb::name);
+                let other = does.verb.as_deref().filter(|verb| did.is_some_and(|did| did != *verb));
+                let mut found: Vec<_> = other
+                    .map(|verb| Difference::new(format!("{route}.do"), verb, did.unwrap_or_default()))
+                    .into_iter()
+                    .collect();
+                found.extend(does.of_an_outcome(route, Some(outcome), None));
                 found
             }
-            (Self::Does { outcome: Some(outcome), verb, .. }, Came::Rejected { verb: did, .. })
-                if outcome == "reject" && verb.as_deref().is_none_or(|v| did.is_some_and(|did| did.name() == v)) =>
-            {
-                Vec::new()
-            }
-            (Self::Does { verb, .. }, came) => {
-                let expected = verb.as_deref().unwrap_or("a call");
-                vec![format!("{route}: expected {expected}, got {}", in_words(came))]
+            (Self::Does(does), came) => {
+                vec![Difference::new(route, does.verb.as_deref().unwrap_or("a call"), in_words(came))]
             }
         }
+    }
+}
+
+impl Does {
+    fn of_a_call(&self, route: &str, call: &Called) -> Vec<Difference> {
+        let mut found = Vec::new();
+        if let Some(verb) = self.verb.as_deref().filter(|verb| *verb != call.verb.name()) {
+            found.push(Difference::new(format!("{route}.do"), verb, call.verb.name()));
+        }
+        if let Some(map) = &self.map {
+            let fields = Value::Object(call.rendered.fields.clone());
+            compare(map, Some(&fields), &format!("{route}.map"), &mut found);
+        }
+        if let Some(request) = &self.request {
+            compare(request, Some(&call.shown), &format!("{route}.request"), &mut found);
+        }
+        found.extend(self.of_an_outcome(route, call.outcome.as_ref(), call.remote_id.as_deref()));
+        found
+    }
+
+    fn of_an_outcome(&self, route: &str, came: Option<&Outcome>, id: Option<&str>) -> Vec<Difference> {
+        let asked = [("outcome", &self.outcome), ("id", &self.id), ("why", &self.why)];
+        let Some(came) = came else {
+            let none = "nothing: the test has no `respond` for its sink";
+            let named = asked.iter().filter_map(|(key, expected)| Some((key, expected.as_deref()?)));
+            return named.map(|(key, expected)| Difference::new(format!("{route}.{key}"), expected, none)).collect();
+        };
+        let why = came.why().unwrap_or_default();
+        let told = if why.is_empty() { came.name().to_owned() } else { format!("{}: {why}", came.name()) };
+        let is = |key: &str, expected: &str| match key {
+            "outcome" => came.name() == expected,
+            "id" => id == Some(expected),
+            _ => why.contains(expected),
+        };
+        let actual = |key: &str| match key {
+            "id" => id.map_or_else(|| format!("none, but {told}"), str::to_owned),
+            _ => told.clone(),
+        };
+        let wrong = asked.iter().filter_map(|(key, expected)| Some((*key, expected.as_deref()?)));
+        let wrong = wrong.filter(|(key, expected)| !is(key, expected));
+        wrong.map(|(key, expected)| Difference::new(format!("{route}.{key}"), expected, actual(key))).collect()
     }
 }
 
@@ -78,39 +114,73 @@ fn in_words(came: &Came) -> String {
     match came {
         Came::Skipped(why) => format!("skipped: {why}"),
         Came::Ended(ending, why) => format!("{ending}: {why}"),
-        Came::Rejected { verb: Some(verb), why } => format!("a {} that is rejected: {why}", verb.name()),
-        Came::Rejected { verb: None, why } => format!("an error: {why}"),
+        Came::Stopped { verb, outcome } => {
+            let why = outcome.why().unwrap_or_default();
+            match verb {
+                Some(verb) => format!("no {} but {}: {why}", verb.name(), outcome.name()),
+                None => format!("{}: {why}", outcome.name()),
+            }
+        }
         Came::Called(call) => call.verb.name().to_owned(),
     }
 }
 
-fn outcome_differs(expected: &str, came: Option<&Outcome>, route: &str) -> Option<String> {
-    let Some(came) = came else {
-        return Some(format!("{route}.outcome: expected {expected}, but the test has no `respond` for its sink"));
-    };
-    let why = came.why().map(|why| format!(": {why}")).unwrap_or_default();
-    (came.name() != expected).then(|| format!("{route}.outcome: expected {expected}, got {}{why}", came.name()))
+/// How the events that a request became differ from what is expected of them.
+pub(super) fn events_differ(expected: &[Node], came: &[Event]) -> Vec<Difference> {
+    let mut found = Vec::new();
+    if expected.len() != came.len() {
+        found.push(Difference::new("events", expected.len().to_string(), came.len().to_string()));
+    }
+    for (at, (expected, event)) in expected.iter().zip(came).enumerate() {
+        let event = shown_event(event);
+        for (key, node) in expected.entries() {
+            // All but these is text, however it is written.
+            let is_json = matches!(key.name.as_str(), "data" | "headers");
+            let text = node.text().filter(|_| !is_json).map(Value::from);
+            let value = text.unwrap_or_else(|| value_of(node));
+            let came = Some(&event[&key.name]).filter(|came| !came.is_null() || is_json);
+            compare(&value, came, &format!("events[{at}].{}", key.name), &mut found);
+        }
+    }
+    found
+}
+
+/// An event as a fixture has it; all but its data as text.
+pub(super) fn shown_event(event: &Event) -> Value {
+    json!({
+        "id": event.id,
+        "type": event.kind,
+        "subject": event.subject,
+        "version": event.version.map(|version| version.to_string()),
+        "time": event.time.to_string(),
+        "headers": event.headers,
+        "data": event.data.value(),
+    })
 }
 
 /// Compares what is expected with what came: of a mapping only the named keys, of a list every item.
-fn compare(expected: &Value, came: Option<&Value>, path: &str, found: &mut Vec<String>) {
+fn compare(expected: &Value, came: Option<&Value>, path: &str, found: &mut Vec<Difference>) {
     match (expected, came) {
         (Value::Object(expected), Some(Value::Object(came))) => {
             for (key, value) in expected {
                 compare(value, came.get(key), &format!("{path}.{key}"), found);
             }
         }
-        (Value::Array(expected), Some(Value::Array(came))) if expected.len() == came.len() => {
+        (Value::Array(expected), Some(Value::Array(came))) => {
             for (at, (value, came)) in expected.iter().zip(came).enumerate() {
                 compare(value, Some(came), &format!("{path}[{at}]"), found);
+            }
+            let both = expected.len().min(came.len());
+            for (at, value) in expected.iter().enumerate().skip(both) {
+                found.push(Difference::new(format!("{path}[{at}]"), shown(value), "nothing"));
+            }
+            for (at, value) in came.iter().enumerate().skip(both) {
+                found.push(Difference::new(format!("{path}[{at}]"), "nothing", shown(value)));
             }
         }
         (Value::Number(expected), Some(Value::Number(came))) if same_number(expected, came) => {}
         (expected, Some(came)) if expected == came => {}
-        (expected, came) => {
-            let came = came.map_or_else(|| "nothing".to_owned(), shown);
-            found.push(format!("{path}: expected {}, got {came}", shown(expected)));
-        }
+        (expected, came) => found.push(Difference::new(path, shown(expected), came.map_or("nothing".into(), shown))),
     }
 }
 
@@ -122,6 +192,7 @@ fn same_number(a: &Number, b: &Number) -> bool {
 
 fn shown(value: &Value) -> String {
     match value {
+        Value::String(text) if text.contains('\n') => text.clone(),
         Value::String(text) => format!("'{text}'"),
         other => other.to_string(),
     }

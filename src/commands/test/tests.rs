@@ -1,354 +1,291 @@
-//! Tests of the tests.
+//! Tests of the tests: real connectors, no network.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use jiff::tz::TimeZone;
+use serde_json::json;
 
 use super::*;
-use crate::config::{CaseConfig, Leaves, Listen, Priority, RetryConfig, SinkConfig, SourceConfig, WithoutLink};
-use crate::connectors::client::Addresses;
-use crate::connectors::{Answer, HookRequest, Limits, Manifest, OnDoubt, Reading, Refusal, SinkKind, SourceKind};
-use crate::event::{NewEvent, Payload};
-use crate::template::mapping::Mapping;
-use crate::template::{Escape, Expression};
 
-static SINK: SinkKind = SinkKind {
-    name: "crm",
-    fields: &[],
-    verbs: &[Verb::Create, Verb::Update],
-    escape: Escape::Entities,
-    takes_request: false,
-    advice: "",
-    build: |_| Err(Vec::new()),
-};
-static SOURCE: SourceKind =
-    SourceKind { name: "form", fields: &[], events: &[], build: |_| Err(Vec::new()), registrar: None };
-static MANIFEST: Manifest =
-    Manifest { name: "m", title: "M", about: "", account: None, sources: &[], sinks: &[], lookup: None, sandbox: None };
-
-/// Takes records with a title, and suspends where the vendor says 905.
-struct Crm;
-
-#[async_trait::async_trait]
-impl Sink for Crm {
-    fn prepare(&self, operation: &Operation<'_>) -> Result<Call, String> {
-        if operation.fields.get("title").is_some_and(|title| title == "") {
-            return Err("title is empty".into());
-        }
-        let body = Value::Object(operation.fields.clone());
-        let id = operation.remote_id.unwrap_or("new");
-        Ok(Call {
-            method: Method::POST,
-            url: format!("https://crm.example/{id}").parse().unwrap(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            shown: json!({ "method": "POST", "url": format!("https://crm.example/{id}"), "body": body }),
-            idempotent: false,
-            remote_id: None,
-            timeout: Duration::from_secs(1),
-            longest: 0,
-            addresses: Addresses::Public,
-            tokens: None,
-            part: Value::Null,
-        })
-    }
-
-    fn classify(&self, _: &Call, answer: &Answer) -> Outcome {
-        if answer.body.windows(3).any(|code| code == b"905") {
-            let what = crate::outcome::Scope::Account;
-            return Outcome::Suspend { what, why: "the quota is used up".into(), until: None };
-        }
-        Outcome::Delivered { remote_id: None }
-    }
-
-    fn on_doubt(&self, _: Verb) -> OnDoubt {
-        OnDoubt::Hold
-    }
-}
-
-/// A webhook that wants a signature.
-struct Form;
-
-impl Hook for Form {
-    fn verify(&self, request: &HookRequest<'_>, _: jiff::Timestamp) -> Result<(), Refusal> {
-        let signed = request.headers.contains_key("x-signature");
-        if signed { Ok(()) } else { Err(Refusal::Unauthorized("the header x-signature is missing".into())) }
-    }
-
-    fn read(&self, request: &HookRequest<'_>) -> Result<Reading, Refusal> {
-        let data = Payload::json(request.body).map_err(|e| Refusal::Malformed(e.to_string()))?;
-        let mut event = NewEvent::new("response.created", data);
-        event.subject = Some("7".into());
-        Ok(Reading::Events(vec![NewEvent::new("ping", Payload::json(b"{}").unwrap()), event]))
-    }
-}
-
-fn config(dir: PathBuf, tests: &[Value]) -> Config {
-    let map =
-        Node::from(&json!({ "title": "{{ data.name }} applied", "tags": "{{ data.tags }}", "n": "{{ data.n }}" }));
-    let case = CaseConfig {
-        types: None,
-        when: None,
-        action: Action::Upsert,
-        without_link: WithoutLink::Skip,
-        map: Mapping::compile(&map).unwrap(),
-        request: BTreeMap::new(),
-    };
-    let route = |name: &str, when: Option<&str>, case: CaseConfig| RouteConfig {
-        name: name.into(),
-        spot: Spot::default(),
-        from: vec!["form".into()],
-        from_former: BTreeMap::new(),
-        types: Some(vec!["response.*".into()]),
-        when: when.map(|when| Expression::compile(when).unwrap()),
-        to: "crm".into(),
-        key: None,
-        link: name.into(),
-        reads: Vec::new(),
-        leaves: Leaves::Keep,
-        cases: vec![case],
-        matching: None,
-        lookups: Vec::new(),
-        on_doubt: None,
-        retry: RetryConfig::default(),
-        priority: Priority::default(),
-        was: None,
-        enabled: true,
-    };
-    let source = SourceConfig {
-        name: "form".into(),
-        spot: Spot::default(),
-        kind: &SOURCE,
-        manifest: &MANIFEST,
-        node: Node::from(&json!({})),
-        account: None,
-        was: None,
-        enabled: true,
-    };
-    let sink = SinkConfig {
-        name: "crm".into(),
-        spot: Spot::default(),
-        kind: &SINK,
-        manifest: &MANIFEST,
-        node: Node::from(&json!({})),
-        account: "crm".into(),
-        limits: Limits::default(),
-        was: None,
-        enabled: true,
-    };
-    let updating = CaseConfig { action: Action::Update, ..case.clone() };
-    Config {
-        broker: None,
-        spool: None,
-        file: dir.join("dari.yaml"),
-        store: dir.join("dari.db"),
-        dir,
-        listen: Listen { hooks: "127.0.0.1:0".parse().unwrap(), public: None, admin: None },
-        alerts: None,
-        zone: TimeZone::UTC,
-        journal_keep: Duration::ZERO,
-        journal_bodies: Duration::ZERO,
-        dedupe: Duration::ZERO,
-        min_free: 0,
-        redact: Vec::new(),
-        accounts: BTreeMap::new(),
-        tables: Arc::default(),
-        sources: vec![source],
-        sinks: vec![sink],
-        routes: vec![route("to-crm", None, case), route("paid", Some("data.n > 5"), updating)],
-        tests: tests
-            .iter()
-            .map(|test| TestConfig {
-                name: test["name"].as_str().unwrap().into(),
-                spot: Spot { line: 9, column: 5 },
-                node: Node::from(test),
-            })
-            .collect(),
-        warnings: Vec::new(),
-        shown: String::new(),
-        written: Node::from(&json!({})),
-    }
-}
-
-fn report(tests: &[Value]) -> Report {
-    let dir = tempfile::tempdir().unwrap();
-    let kim = r#"{"source": "form", "type": "response.created", "subject": "7", "version": 3,
-        "data": {"name": "<Kim>", "tags": ["a", "b"], "n": 1.10}}"#;
-    std::fs::write(dir.path().join("kim.json"), kim).unwrap();
-    std::fs::write(dir.path().join("body.json"), r#"{"name": "Lee", "tags": [], "n": 9}"#).unwrap();
-    let config = config(dir.path().to_owned(), tests);
-    let sinks: BTreeMap<String, Arc<dyn Sink>> = [("crm".to_owned(), Arc::new(Crm) as Arc<dyn Sink>)].into();
-    let hooks: BTreeMap<String, Arc<dyn Hook>> = [("form".to_owned(), Arc::new(Form) as Arc<dyn Hook>)].into();
-    let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-    run(Bench { config: &config, sinks: &sinks, hooks: &hooks, lookups: &BTreeMap::new(), clock: &clock })
-}
-
-#[test]
-fn what_is_as_expected_passes() {
-    let report = report(&[
-        json!({ "name": "a new record", "event": "kim.json", "expect": {
-            "to-crm": { "do": "create", "map": { "title": "&lt;Kim&gt; applied", "tags": ["a", "b"] },
-                        "request": { "method": "POST", "url": "https://crm.example/new" } },
-            "paid": "skipped" } }),
-        json!({ "name": "a known one, and the quota", "event": "kim.json", "links": { "to-crm": { "id": "42" } },
-            "respond": { "crm": { "body": { "code": "905" } } },
-            "expect": { "to-crm": { "do": "update", "outcome": "suspend", "request": { "url": "https://crm.example/42" } } } }),
-        json!({ "name": "an older one", "event": "kim.json", "links": { "to-crm": { "id": "42", "version": 4 } },
-            "expect": { "to-crm": "stale" } }),
-        json!({ "name": "from the bytes on", "request": { "source": "form", "file": "body.json" },
-            "expect": { "to-crm": { "map": { "n": 9 } }, "paid": "nothing-to-do" } }),
-        json!({ "name": "signed", "request": { "source": "form", "file": "body.json", "headers": { "X-Signature": "x" } },
-            "expect": { "to-crm": { "do": "create" } } }),
-    ]);
-    insta::assert_snapshot!(report, @"
-    ok    a new record
-    ok    a known one, and the quota
-    ok    an older one
-    ok    from the bytes on
-          note: a real request like this would be refused: the header x-signature is missing
-    ok    signed
-    5 passed, 0 failed
-    ");
-    assert_eq!(report.failed(), 0);
-    assert_eq!(report.json()["passed"], 5);
-}
-
-#[test]
-fn what_differs_is_told_with_its_path() {
-    let report = report(&[
-        json!({ "name": "differs", "event": "kim.json", "expect": {
-            "to-crm": { "do": "update", "map": { "title": "Kim", "tags": ["a"], "n": 1.1, "more": true }, "outcome": "delivered" },
-            "paid": { "do": "create" } } }),
-        json!({ "name": "the other way", "event": "kim.json", "respond": { "crm": { "status": 500 } },
-            "expect": { "to-crm": "skipped" } }),
-        json!({ "name": "outcome", "event": "kim.json", "respond": { "crm": { "body": "905" } },
-            "expect": { "to-crm": { "outcome": "delivered" } } }),
-    ]);
-    insta::assert_snapshot!(report, @r#"
-    FAIL  differs (line 9)
-          to-crm.do: expected update, got create
-          to-crm.map.title: expected 'Kim', got '&lt;Kim&gt; applied'
-          to-crm.map.tags: expected ["a"], got ["a","b"]
-          to-crm.map.more: expected true, got nothing
-          to-crm.outcome: expected delivered, but the test has no `respond` for its sink
-          paid: expected create, got skipped: data.n > 5 (data.n is 1.10)
-    FAIL  the other way (line 9)
-          to-crm: expected skipped, got create
-    FAIL  outcome (line 9)
-          to-crm.outcome: expected delivered, got suspend: the quota is used up
-    0 passed, 3 failed
-    "#);
-    assert_eq!(report.failed(), 3);
-}
-
-#[test]
-fn a_test_that_makes_no_sense_fails_with_a_word_on_why() {
-    let expect = json!({ "to-crm": "skipped" });
-    let report = report(&[
-        json!({ "name": "no file", "event": "lee.json", "expect": expect }),
-        json!({ "name": "no route", "event": "kim.json", "expect": { "crm": "skipped" } }),
-        json!({ "name": "no such word", "event": "kim.json", "expect": { "to-crm": "ignored", "paid": { "maps": {} } } }),
-        json!({ "name": "links", "event": "kim.json", "links": { "to-crm": { "remote": 1 } }, "expect": expect }),
-        json!({ "name": "respond", "event": "kim.json", "respond": { "crm": { "status": 7 } }, "expect": expect }),
-        json!({ "name": "no hook", "request": { "source": "poll", "file": "body.json" }, "expect": expect }),
-        json!({ "name": "neither", "expect": expect }),
-    ]);
-    insta::assert_snapshot!(report, @r#"
-    FAIL  no file (line 9)
-          lee.json: No such file or directory (os error 2)
-    FAIL  no route (line 9)
-          crm: there is no route crm
-    FAIL  no such word (line 9)
-          to-crm: expect skipped, stale, nothing-to-do, or a mapping with do, map, request, outcome
-          paid: `expect` has no `maps`; there are do, map, request, outcome
-    FAIL  links (line 9)
-          to-crm: `links` has no `remote`; there are id, version, state
-    FAIL  respond (line 9)
-          to-crm: "7" is no HTTP status
-    FAIL  no hook (line 9)
-          there is no webhook source poll
-    FAIL  neither (line 9)
-          a test has an `event` or a `request`
-    0 passed, 7 failed
-    "#);
-}
-
-#[test]
-fn a_config_with_real_connectors_is_tested_without_a_network() {
-    let dir = tempfile::tempdir().unwrap();
-    let yaml = r#"
+/// A webhook that is signed, a poller, and sinks of three kinds.
+const CONFIG: &str = r#"
 accounts:
-  walla: { walla: { client_id: id, api_key: key } }
   daou: { works: { client_id: id, client_secret: secret } }
   slack: { slack: { bot_token: xoxb-1 } }
 tables:
   grade: { values: { 초급: 1, 고급: 2 } }
 sources:
-  signup: { walla: { account: walla, workspace: ws-1, project: pj-7, every: 1m, start: now } }
+  form:
+    webhook:
+      verify: { hmac: { header: X-Signature, algorithm: sha256, encoding: hex, secrets: [hush] } }
+      event: { id: "{{ body.no }}", type: response.created, subject: "{{ body.subject }}", version: "{{ body.version }}" }
+      was: old-form
   git: { github-hook: { secrets: [hush] } }
 sinks:
-  crm: { works: { account: daou, token: t, key: id, fields: { id: text, 제목: text, 문의: multitext, 등급: number } } }
+  crm: { works: { account: daou, token: t, key: id, fields: { id: text, 제목: text, 등급: number } } }
   ops: { slack: { account: slack, channel: C0123456789 } }
-  erp: { http: { url: "https://erp.acme.kr/api" } }
+  erp:
+    http:
+      url: "https://erp.acme.kr/api"
+      id: "{{ body.no }}"
+      find: { path: "/things?name={{ fields.name }}", items: "{{ body.items }}", id: "{{ item.no }}" }
 routes:
-  signup-to-works:
-    from: signup
-    types: [response.created, response.updated]
-    when: data.answers['개인정보 동의'] == '예'
+  to-crm:
+    from: form
+    types: ["response.*"]
+    when: data.agreed == true
     to: crm
-    do: upsert
-    map:
-      id: "{{ subject }}"
-      제목: "{{ data.answers['이름'] }} 신청"
-      문의: "{{ data.answers['문의'] | default(omit) }}"
-      등급: "{{ data.answers['등급'] | table('grade') }}"
-  push-to-ops: { from: git, to: ops, do: create, map: { text: ":memo: {{ data.ref }}" } }
-  push-to-erp:
-    from: git
-    types: [push]
+    do: sync
+    map: { id: "{{ subject }}", 제목: "{{ data.name }} 신청", 등급: "{{ data.grade | table('grade') }}" }
+  to-erp:
+    from: form
     to: erp
-    do: create
-    request: { method: POST, path: "/repos/{{ data.repository.id }}/pushes" }
-    map: { commits: { $each: data.commits, $as: c, $map: { sha: "{{ c.id }}", by: "{{ c.author.email }}" } } }
+    do: upsert
+    match: { name: "{{ data.name }}" }
+    lookup: { person: { account: erp, path: "/people?name={{ match.name }}", match: { name: "{{ data.name }}" } } }
+    request: { create: { path: /things }, update: { method: PUT, path: "/things/{{ link.id }}" } }
+    map: { name: "{{ data.name }}", tags: "{{ data.tags }}", n: "{{ data.n }}", by: "{{ lookup.person.no }}" }
+  news:
+    from: form
+    to: ops
+    do: reply
+    without_link: create
+    map: { text: "{{ data.name }} {{ (links['to-erp'] | default({})).id | default('new') }} {{ headers['x-kind'] | default('') }}" }
+  pushes: { from: git, to: ops, do: create, map: { text: ":memo: {{ data.ref }}" } }
 tests:
-  - name: consenting respondents become Works records
+"#;
+
+const PERSON: &str = "lookup.person: { body: { no: p1 } }";
+
+fn load(tests: &str) -> (tempfile::TempDir, Config, Clock) {
+    let dir = tempfile::tempdir().unwrap();
+    let kim = r#"{"source": "form", "type": "response.created", "subject": "7", "version": 3,
+        "data": {"name": "<Kim>", "grade": "고급", "agreed": true, "tags": ["a", "b"], "n": 1.10}}"#;
+    let files = [
+        ("kim.json", kim.to_owned()),
+        ("lee.json", kim.replace("<Kim>", "Lee").replace("true", "false")),
+        ("old.json", kim.replace("\"form\"", "\"old-form\"")),
+        ("gone.json", kim.replace("created", "deleted")),
+        ("body.json", r#"{"no":"n-1","subject":"7","version":3,"name":"Kim","agreed":true,"grade":"고급"}"#.to_owned()),
+        ("push.json", json!({ "ref": "refs/heads/a&b" }).to_string()),
+    ];
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let file = dir.path().join("dari.yaml");
+    std::fs::write(&file, format!("{CONFIG}{}", tests.replace("PERSON", PERSON))).unwrap();
+    let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
+    let client = Client::new().unwrap();
+    let config = crate::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
+    (dir, config, clock)
+}
+
+fn report(tests: &str) -> Report {
+    let (_dir, config, clock) = load(tests);
+    run_all(&config, &Client::new().unwrap(), &clock).unwrap()
+}
+
+#[test]
+fn what_is_as_expected_passes() {
+    let report = report(
+        r#"
+  - name: a new record
     event: kim.json
+    respond: { PERSON }
     expect:
-      signup-to-works: { do: create, map: { 제목: "김하나 신청", 등급: 2 } }
-      push-to-erp: skipped
-  - name: an exhausted quota suspends and keeps the event
+      to-crm: { do: create, map: { 제목: "<Kim> 신청", 등급: 2 } }
+      to-erp: { do: create, map: { tags: [a, b], n: 1.1, by: p1 }, request: { method: POST, path: /things } }
+      news: { do: create, map: { text: "&lt;Kim&gt; new " } }
+      pushes: skipped
+  - name: a known one, and the quota
     event: kim.json
-    links: { signup-to-works: { id: "7" } }
-    respond: { crm: { status: 200, body: { code: "905" } } }
-    expect: { signup-to-works: { do: update, outcome: suspend } }
+    links: { to-crm: { id: "7" }, to-erp: { id: e9 }, news: { id: "C0123456789:1.2" } }
+    respond: { crm: { body: { code: "905" } }, erp: { body: { no: e9 } }, PERSON }
+    expect:
+      to-crm: { do: update, outcome: suspend, why: "905" }
+      to-erp: { do: update, outcome: delivered, id: e9, request: { path: /things/e9, url: "https://erp.acme.kr/…/things/e9" } }
+      news: { do: reply, map: { text: "&lt;Kim&gt; e9 " } }
+  - { name: an older one, event: kim.json, links: { to-crm: { version: 4 } }, expect: { to-crm: stale } }
+  - name: the same again
+    event: kim.json
+    links: { to-crm: { id: "7", holds: { id: "7", 제목: "<Kim> 신청", 등급: 2 } } }
+    expect: { to-crm: unchanged }
+  - { name: saved under its former name, event: old.json, expect: { to-crm: { do: create } } }
+  - { name: gone, event: gone.json, links: { to-crm: { id: "7" } }, expect: { to-crm: { do: delete } } }
+  - { name: gone before, event: gone.json, links: { to-crm: { state: deleted } }, expect: { to-crm: nothing-to-do } }
+  - name: somebody else made it
+    event: kim.json
+    respond: { match.erp: { body: { items: [{ no: e5 }] } }, PERSON }
+    expect: { to-erp: { do: update, request: { method: PUT, path: /things/e5 } } }
+"#,
+    );
+    insta::assert_snapshot!(report, @"
+    ok    a new record
+          note: to-erp: taken as if nothing matched: the test has no `respond` for match.erp
+    ok    a known one, and the quota
+    ok    an older one
+    ok    the same again
+    ok    saved under its former name
+    ok    gone
+    ok    gone before
+    ok    somebody else made it
+    8 passed, 0 failed
+    ");
+    assert_eq!(report.failed(), 0);
+    assert_eq!(report.json()["passed"], 8);
+}
+
+#[test]
+fn a_request_is_tested_from_the_bytes_on() {
+    let report = report(
+        r#"
+  - name: signed
+    request: { source: form, file: body.json, headers: { X-Signature: cea2fa08c23b778f8d8332b778afa0d7805b593417393832c035cbb77d37d85b, X-Kind: web }, at: "2026-01-31T09:00:00Z" }
+    answer: 202
+    events: { id: n-1, type: response.created, subject: 7, version: 3, time: "2026-01-31T09:00:00Z", data: { name: Kim } }
+    expect: { to-crm: { do: create }, news: { map: { text: "Kim new web" } } }
+  - name: not signed
+    request: { source: form, file: body.json }
+    expect: { to-crm: { do: create } }
+  - { name: refused, request: { source: form, file: body.json }, answer: 401, expect: { to-crm: skipped } }
+  - { name: a probe, request: { source: git, file: push.json, headers: { X-GitHub-Event: ping, X-Hub-Signature-256: sha256=51fdf6b2701fdfcc9323d134abcee267fefddf4a265396d380202944967064b6 } }, answer: 200 }
   - name: a push
     request: { source: git, file: push.json, headers: { X-GitHub-Event: push, X-GitHub-Delivery: d-1 } }
     respond: { ops: { body: { ok: false, error: channel_not_found } } }
-    expect:
-      push-to-ops: { do: create, map: { text: ":memo: refs/heads/a&amp;b" }, outcome: suspend }
-      push-to-erp: { request: { method: POST, path: /repos/5/pushes }, map: { commits: [{ sha: abc, by: a@b.kr }] } }
-"#;
-    let kim = json!({ "source": "signup", "type": "response.created", "subject": "7",
-        "data": { "answers": { "개인정보 동의": "예", "이름": "김하나", "등급": "고급" } } });
-    let push = json!({ "ref": "refs/heads/a&b", "repository": { "id": 5 },
-        "commits": [{ "id": "abc", "author": { "email": "a@b.kr" } }] });
-    std::fs::write(dir.path().join("kim.json"), kim.to_string()).unwrap();
-    std::fs::write(dir.path().join("push.json"), push.to_string()).unwrap();
-    let file = dir.path().join("dari.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::new().unwrap();
-    let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-    let config = crate::config::load(&file, &|_| None, &client, &clock).unwrap_or_else(|faults| panic!("{faults}"));
-    let report = run_all(&config, &client, &clock).unwrap();
+    expect: { pushes: { do: create, map: { text: ":memo: refs/heads/a&amp;b" }, outcome: suspend } }
+  - name: what differs
+    request: { source: form, file: body.json, method: PUT }
+    answer: 202
+    events: [{ id: n-1 }]
+"#,
+    );
     insta::assert_snapshot!(report, @"
-    ok    consenting respondents become Works records
-    ok    an exhausted quota suspends and keeps the event
+    ok    signed
+          event: response.created, id n-1, subject 7, version 3; known again by its id or its body
+    ok    not signed
+          event: response.created, id n-1, subject 7, version 3; known again by its id or its body
+          note: a real request like this would be refused: the header x-signature is missing
+    ok    refused
+    ok    a probe
     ok    a push
+          event: push, id d-1; known again by its id or its body
           note: a real request like this would be refused: the header x-hub-signature-256 is missing
-    3 passed, 0 failed
+    FAIL  what differs (line 61)
+          answer
+            expected  202
+            actual    405: form does not take PUT
+          events
+            expected  1
+            actual    0
+    5 passed, 1 failed
     ");
+}
+
+#[test]
+fn how_the_sink_reads_an_answer() {
+    let report = report(
+        "
+  - { name: said no, event: kim.json, respond: { PERSON, erp: { status: 422 } }, expect: { to-erp: { outcome: reject } } }
+  - { name: too many, event: kim.json, respond: { PERSON, erp: { status: 429 } }, expect: { to-erp: { outcome: retry } } }
+  - { name: said nothing, event: kim.json, respond: { PERSON, erp: no-answer }, expect: { to-erp: { outcome: unknown } } }
+  - { name: away, event: kim.json, respond: { PERSON, erp: not-sent }, expect: { to-erp: { outcome: retry } } }
+  - { name: nobody to look up, event: kim.json, respond: { lookup.person: { body: [] } }, expect: { to-erp: { outcome: reject, why: nothing was found } } }
+  - { name: the lookup is away, event: kim.json, respond: { lookup.person: no-answer }, expect: { to-erp: { outcome: retry } } }
+  - { name: two match, event: kim.json, respond: { PERSON, match.erp: { body: { items: [{ no: a }, { no: b }] } } }, expect: { to-erp: { outcome: reject } } }
+",
+    );
+    assert_eq!(report.failed(), 0, "{report}");
+}
+
+#[test]
+fn what_differs_is_told_with_its_path() {
+    let report = report(
+        r#"
+  - name: differs
+    event: kim.json
+    respond: { PERSON }
+    expect:
+      to-crm: { do: update, map: { 제목: "Kim 신청", 등급: 3, more: true }, outcome: delivered }
+      to-erp: { map: { tags: [a, c, b], n: 1.1 }, request: { method: PUT } }
+      pushes: { do: create }
+  - { name: the other way, event: kim.json, respond: { PERSON, erp: { status: 500 } }, expect: { to-crm: skipped, to-erp: { outcome: delivered, id: e1, why: "429" } } }
+  - { name: filtered, event: lee.json, expect: { to-crm: { do: create } } }
+"#,
+    );
+    insta::assert_snapshot!(report, @"
+    FAIL  differs (line 47)
+          to-crm.do
+            expected  update
+            actual    create
+          to-crm.map.제목
+            expected  'Kim 신청'
+            actual    '<Kim> 신청'
+          to-crm.map.등급
+            expected  3
+            actual    2
+          to-crm.map.more
+            expected  true
+            actual    nothing
+          to-crm.outcome
+            expected  delivered
+            actual    nothing: the test has no `respond` for its sink
+          to-erp.map.tags[1]
+            expected  'c'
+            actual    'b'
+          to-erp.map.tags[2]
+            expected  'b'
+            actual    nothing
+          to-erp.request.method
+            expected  'PUT'
+            actual    'POST'
+          pushes
+            expected  create
+            actual    skipped: source form is not among git
+          note: to-erp: taken as if nothing matched: the test has no `respond` for match.erp
+    FAIL  the other way (line 54)
+          to-crm
+            expected  skipped
+            actual    create
+          to-erp.outcome
+            expected  delivered
+            actual    retry: HTTP 500: an empty body
+          to-erp.id
+            expected  e1
+            actual    none, but retry: HTTP 500: an empty body
+          to-erp.why
+            expected  429
+            actual    retry: HTTP 500: an empty body
+          note: to-erp: taken as if nothing matched: the test has no `respond` for match.erp
+    FAIL  filtered (line 55)
+          to-crm
+            expected  create
+            actual    skipped: data.agreed == true (data.agreed is false)
+    0 passed, 3 failed
+    ");
+    assert_eq!(report.failed(), 3);
+    assert_eq!(
+        report.json()["tests"][0]["differences"][0],
+        json!({ "path": "to-crm.do", "expected": "update", "actual": "create" })
+    );
+}
+
+#[test]
+fn a_test_that_cannot_be_run_fails_with_a_word_on_why() {
+    let report = report(
+        "
+  - { name: no file, event: park.json, expect: { to-crm: skipped } }
+  - { name: no answer, event: kim.json, expect: { to-erp: { do: create } } }
+  - { name: refused, request: { source: git, file: push.json }, expect: { pushes: { do: create } } }
+  - { name: no version, event: kim.json, links: { to-crm: { version: new } }, expect: { to-crm: stale } }
+",
+    );
+    insta::assert_snapshot!(report, @r#"
+    FAIL  no file (line 47)
+          park.json: No such file or directory (os error 2)
+    FAIL  no answer (line 48)
+          to-erp: the test has no `respond` for lookup.person
+    FAIL  refused (line 49)
+          the request is answered 400: the header x-github-event is missing
+          note: a real request like this would be refused: the header x-hub-signature-256 is missing
+    FAIL  no version (line 50)
+          to-crm: `links`: the version "new" is neither an integer nor an RFC 3339 instant with a zone
+    0 passed, 4 failed
+    "#);
 }

@@ -37,13 +37,17 @@ impl Loader<'_> {
             let lookups = route.get("lookup").map(Node::entries).unwrap_or_default();
             lookups.iter().map(|(key, _)| format!("lookup.{}", key.name))
         });
+        let matching = routes.map(Node::entries).unwrap_or_default().iter().filter_map(|(_, route)| {
+            let to = route.get("match").and_then(|_| route.get("to")?.text());
+            to.map(|sink| format!("match.{sink}"))
+        });
         let former = all.filter_map(|(key, node)| Some((was(node)?, key.name.clone())));
         Known {
             sources: names(sources),
             former: former.collect(),
             sinks: entries.iter().map(|(key, node)| (key.name.clone(), kind(node))).collect(),
             sinks_names: names(sinks),
-            answering: names(sinks).into_iter().chain(lookups).collect(),
+            answering: names(sinks).into_iter().chain(lookups).chain(matching).collect(),
             routes: names(routes),
             owners: links::owners(routes),
             tables: Vec::new(),

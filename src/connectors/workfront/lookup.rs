@@ -74,4 +74,8 @@ impl Lookup for Objects {
         let rows = answer::found(answer, self.clock.now())?;
         Ok(rows.iter().map(super::times::normalised).collect())
     }
+
+    fn probe(&self) -> Option<Call> {
+        self.prepare(&Map::new()).ok()
+    }
 }

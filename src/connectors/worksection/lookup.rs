@@ -82,6 +82,10 @@ impl Lookup for Records {
         let fits = |record: &Value| wanted.iter().all(|(name, value)| reading::id(&record[name]) == reading::id(value));
         Ok(self.read(answer)?.into_iter().filter(fits).collect())
     }
+
+    fn probe(&self) -> Option<Call> {
+        self.prepare(&Map::new()).ok()
+    }
 }
 
 #[cfg(test)]
