@@ -6,6 +6,7 @@
 mod client;
 mod dooray;
 mod dooray_whole;
+mod hooked_whole;
 mod http;
 mod slack;
 mod slack_refusals;
