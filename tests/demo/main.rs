@@ -4,5 +4,6 @@
 mod demo;
 mod dry;
 mod looked_up;
+mod pasts;
 mod process;
 mod sandboxed;

@@ -11,6 +11,7 @@ mod http;
 mod slack;
 mod slack_refusals;
 mod slack_whole;
+mod strict;
 mod walla_lookup;
 mod walla_whole;
 mod whole;
