@@ -32,7 +32,7 @@ async fn dooray_takes_no_value_of_another_type() {
     let world = World::of(&dooray::MANIFEST).await;
     let ask = async |method: Method, path: &str, body: Option<Value>| {
         let call = with(to(&world, method, path), AUTHORIZATION, "dooray-api sandbox-token");
-        let call = body.iter().fold(call, |call, body| call.json(body));
+        let call = body.iter().fold(call, Call::json);
         let answer = world.send(&call).await.unwrap();
         (answer.status.as_u16(), answer.json().unwrap()["header"]["resultMessage"].as_str().unwrap().to_owned())
     };

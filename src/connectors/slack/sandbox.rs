@@ -103,7 +103,9 @@ async fn by_another(State(shared): State<Shared>, Json(message): Json<Map<String
         });
         (ts, kept)
     };
-    kept.iter().for_each(|kept| events::tell(&shared, kept));
+    if let Some(kept) = kept {
+        events::tell(&shared, &kept);
+    }
     Json(json!({ "ts": ts }))
 }
 
@@ -130,7 +132,9 @@ async fn web_api(
         let posted = (workspace.made > before).then(|| workspace.messages.last().cloned()).flatten();
         (said, posted)
     };
-    posted.iter().for_each(|posted| events::tell(&shared, posted));
+    if let Some(posted) = posted {
+        events::tell(&shared, &posted);
+    }
     match said {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {

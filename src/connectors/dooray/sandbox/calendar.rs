@@ -87,7 +87,7 @@ async fn events(State(shared): State<Shared>, uri: Uri, Query(query): Pairs) -> 
         return Err(bad("category is general, post or milestone"));
     }
     let mine = |event: &Value| match (post_type, event["me"]["userType"].as_str()) {
-        (None, _) | (Some(_), None) | (Some("fromToCcMe"), _) => true,
+        (None | Some("fromToCcMe"), _) | (Some(_), None) => true,
         (Some("toCcMe"), Some(me)) => matches!(me, "to" | "cc"),
         (Some(_), Some(me)) => me == "to",
     };

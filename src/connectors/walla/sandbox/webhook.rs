@@ -58,8 +58,10 @@ fn event() -> Value {
 /// Of webhooks, what a form remembers.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Webhooks {
-    webhooks: Vec<Webhook>,
-    webhook_log: Vec<String>,
+    #[serde(rename = "webhooks")]
+    set_up: Vec<Webhook>,
+    #[serde(rename = "webhook_log")]
+    log: Vec<String>,
     #[serde(skip)]
     looks: Looks,
     #[serde(skip)]
@@ -87,7 +89,7 @@ pub(super) async fn set_up(State(shared): State<Shared>, Json(webhook): Json<Web
     if !matches!(webhook.method.as_str(), "POST" | "PUT" | "GET") {
         return no("the method is POST, PUT or GET");
     }
-    shared.form().webhooks.webhooks.push(webhook);
+    shared.form().webhooks.set_up.push(webhook);
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -132,13 +134,13 @@ fn send(shared: &Shared, calls: Vec<Call>) {
             Some(status) => format!("Webhook failed with status: {}", status.as_u16()),
             None => "Webhook failed".to_owned(),
         };
-        heard.form().webhooks.webhook_log.push(line);
+        heard.form().webhooks.log.push(line);
     });
 }
 
 impl Form {
     fn new_responses(&mut self) -> Vec<Respondent> {
-        if self.webhooks.webhooks.is_empty() {
+        if self.webhooks.set_up.is_empty() {
             return Vec::new();
         }
         let all: Vec<Value> = self.responses.iter().map(|r| json!({ "id": r.id })).collect();
@@ -155,7 +157,7 @@ impl Form {
         let mut calls = Vec::new();
         for respondent in who {
             let trigger = if respondent.rejected { Trigger::Rejected } else { Trigger::Submitted };
-            let webhooks = self.webhooks.webhooks.iter().filter(|webhook| webhook.on == trigger);
+            let webhooks = self.webhooks.set_up.iter().filter(|webhook| webhook.on == trigger);
             calls.extend(webhooks.filter_map(|webhook| self.call(webhook, respondent)));
         }
         if let Some(last) = calls.last() {
