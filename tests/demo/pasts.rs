@@ -83,7 +83,7 @@ const PASTS: [Past; 6] = [
     Past {
         manifest: &http::MANIFEST,
         account: "",
-        source: "http-poll: { url: 'URL/api/by-page', auth: { bearer: sandbox-key }, allow_private: true, id: '{{ item.no }}', type: order, paging: { page: { size: 5 } },",
+        source: "http-poll: { url: 'URL/api/by-page', auth: { bearer: sandbox-key }, allow_private: true, id: '{{ item.no }}', type: order, paging: { page: { size: 2 } },",
         count: 13,
         play: |n, _| (Method::PUT, format!("/_sandbox/orders/{n}"), json!({ "total": n })),
     },
