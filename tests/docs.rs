@@ -239,3 +239,31 @@ fn variable(name: &str) -> String {
     };
     value.to_owned()
 }
+
+#[test]
+fn every_contradiction_is_a_switch_of_a_sandbox_that_a_test_turns() {
+    let rows = read(&top().join("docs/vendors/contradictions.md"));
+    let tests: String =
+        ["tests/sinks", "tests/polling", "tests/hooks"].map(|folder| sources(&top().join(folder))).concat();
+    let mut wrong = Vec::new();
+    for row in rows.lines().filter(|row| row.starts_with("| ")).skip(2) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let sandbox = sources(&top().join("src/connectors").join(cells[1].to_lowercase()).join("sandbox"))
+            + &read(&top().join("src/connectors").join(cells[1].to_lowercase()).join("sandbox.rs"));
+        let words = cells[5].split('`').skip(1).step_by(2).filter(|word| !word.contains(['/', ' ', '<']));
+        for word in words.filter(|word| word.contains('_')) {
+            wrong.extend((!sandbox.contains(word)).then(|| format!("{}: no sandbox has {word}", cells[1])));
+            wrong.extend(
+                (!tests.contains(&format!("\"{word}\""))).then(|| format!("{}: no test turns {word}", cells[1])),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(rows.lines().count() > 20);
+}
+
+/// All Rust files of a folder.
+fn sources(folder: &Path) -> String {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(|file| file.extension().is_some_and(|kind| kind == "rs")).map(|file| read(&file)).collect()
+}

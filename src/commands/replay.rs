@@ -134,23 +134,26 @@ async fn drive(access: &Access, rate: Option<u32>, of: Option<u64>) -> Result<Jo
 
 /// Shows how far it is, where a person looks.
 fn bar(done: u64, of: Option<u64>, finished: bool) {
-    const WIDTH: u64 = 30;
     let mut out = std::io::stderr();
     if !out.is_terminal() {
         return;
     }
+    // Nobody may be reading any more.
+    _ = write!(out, "\r{}{}", drawn(done, of), if finished { "\n" } else { "" });
+    _ = out.flush();
+}
+
+fn drawn(done: u64, of: Option<u64>) -> String {
+    const WIDTH: u64 = 30;
     // More may come than was counted: what died meanwhile does not, but a source's past may have grown.
-    let bar = match of.map(|of| of.max(done)).filter(|&of| of > 0) {
+    match of.map(|of| of.max(done)).filter(|&of| of > 0) {
         Some(of) => {
             let full = usize::try_from(done * WIDTH / of).unwrap_or_default();
             let rest = usize::try_from(WIDTH).unwrap_or_default().saturating_sub(full);
             format!("[{}{}] {done} of {of}", "█".repeat(full), "·".repeat(rest))
         }
         None => format!("{done} deliveries"),
-    };
-    // Nobody may be reading any more.
-    _ = write!(out, "\r{bar}{}", if finished { "\n" } else { "" });
-    _ = out.flush();
+    }
 }
 
 fn show(counted: &Replayed) -> Result {
@@ -174,4 +177,19 @@ fn show(counted: &Replayed) -> Result {
         output::line(format!("  account {account} has {left} calls left this month"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_fills_with_what_is_done() {
+        insta::assert_snapshot!(drawn(0, Some(9)), @"[······························] 0 of 9");
+        insta::assert_snapshot!(drawn(3, Some(9)), @"[██████████····················] 3 of 9");
+        insta::assert_snapshot!(drawn(9, Some(9)), @"[██████████████████████████████] 9 of 9");
+        // More came than was counted; and after a crash nothing is counted anew.
+        insta::assert_snapshot!(drawn(12, Some(9)), @"[██████████████████████████████] 12 of 12");
+        insta::assert_snapshot!(drawn(12, None), @"12 deliveries");
+    }
 }

@@ -37,6 +37,7 @@ use crate::clock::Clock;
 
 mod faults;
 mod record;
+pub(in crate::connectors) mod telling;
 
 pub use faults::{Fault, Faults, Order};
 pub use record::{Calls, MAX_CALLS, Recorded};

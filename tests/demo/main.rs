@@ -4,6 +4,7 @@
 mod demo;
 mod dry;
 mod looked_up;
+mod pasts;
 mod process;
 mod sandboxed;
 mod written;

@@ -58,6 +58,17 @@ impl Process {
         }
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As `kill -9` does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+    }
+
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
         let id = self.child.id().to_string();

@@ -14,6 +14,7 @@ mod turns;
 mod walla;
 mod walla_past;
 mod workfront;
+mod workfront_many;
 mod worksection;
 mod worksection_world;
 mod world;

@@ -133,7 +133,8 @@ async fn what_was_there_before_the_start_is_learnt() {
 async fn the_history_is_told_once_whatever_its_order_and_however_often_it_shows_it() {
     for newest_first in [true, false] {
         let world = Worksection::new().await;
-        world.switch(json!({"newest_first": newest_first, "ids_as_numbers": true})).await;
+        let switches = json!({"newest_first": newest_first, "ids_as_numbers": true, "close_has_fields": newest_first});
+        world.switch(switches).await;
         let poller = world.poller("tasks: none");
         world.task(json!({"id": "42", "name": "Offer"})).await;
         world.turn(&*poller).await;

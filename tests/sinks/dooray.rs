@@ -500,7 +500,7 @@ async fn the_sandbox_takes_nothing_that_the_pages_do_not() {
             200,
             "POST",
             "/project/v1/projects/7/hooks".to_owned(),
-            Some(json!({ "url": "https://x", "sendEvents": ["postCreated"] })),
+            Some(json!({ "url": "https://x", "type": "task", "sendEvents": ["postCreated"] })),
             "",
         ),
         (403, "POST", "/messenger/v1/channels/1/logs".to_owned(), Some(json!({ "text": "x" })), ""),

@@ -6,10 +6,12 @@
 mod client;
 mod dooray;
 mod dooray_whole;
+mod hooked_whole;
 mod http;
 mod slack;
 mod slack_refusals;
 mod slack_whole;
+mod strict;
 mod walla_lookup;
 mod walla_whole;
 mod whole;

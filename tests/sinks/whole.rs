@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const HEAD: &str = r#"
-listen: { hooks: "127.0.0.1:0" }
+listen: { hooks: "127.0.0.1:0", public: "https://bridge.acme.kr" }
 store: { url: "sqlite://dari.db" }
 min_free: 1KiB
 time_zone: Asia/Seoul
@@ -24,7 +24,8 @@ time_zone: Asia/Seoul
 pub struct Whole {
     pub served: Served,
     pub operator: Arc<Operator>,
-    hooks: String,
+    /// Where its hooks are reached.
+    pub hooks: String,
     stop: CancellationToken,
     task: JoinHandle<Result<(), AppError>>,
     _dir: tempfile::TempDir,
@@ -75,6 +76,16 @@ impl Whole {
             return state;
         }
         panic!("waited in vain for {what}: {}", self.served.state().await)
+    }
+
+    /// Waits until no route has anything to do.
+    pub async fn idle(&self) {
+        let wait = async {
+            while self.operator.routes().await.unwrap().iter().any(|route| route.queued > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("all queues are empty");
     }
 
     pub async fn stop(self) -> Served {

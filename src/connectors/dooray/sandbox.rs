@@ -5,7 +5,8 @@
 //!
 //! Others are played through more paths: `POST /_sandbox/events`, `/_sandbox/tasks`, `/_sandbox/comments` make what they are
 //! given, or change what has its `id`; `DELETE /_sandbox/events/{id}` and `/_sandbox/calendars/{id}` remove.
-//! `GET /_sandbox/state` shows everything, and `PUT` sets [`Switches`]: what the pages leave open or contradict.
+//! `GET /_sandbox/state` shows everything, and `PUT` sets [`Switches`]: what the pages leave open or contradict. With
+//! `deliver_to` the project's hooks are called.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,7 @@ use super::times;
 use crate::clock::Clock;
 
 mod calendar;
+mod hooks;
 mod messenger;
 mod project;
 
@@ -65,6 +67,10 @@ pub struct Switches {
     burst: u64,
     /// How many are refilled each second.
     replenish: u64,
+    /// Where hooks are called, in place of the host that they were made with; nowhere if empty.
+    deliver_to: String,
+    /// How hooks are spelled.
+    hooks_as: hooks::Spelling,
 }
 
 impl Default for Switches {
@@ -80,6 +86,8 @@ impl Default for Switches {
             put_merges: false,
             burst: 100_000,
             replenish: 1_000,
+            deliver_to: String::new(),
+            hooks_as: hooks::Spelling::Documented,
         }
     }
 }
@@ -95,6 +103,8 @@ struct Tenant {
     messages: Vec<Value>,
     /// What came through the incoming hook.
     posted: Vec<Value>,
+    #[serde(skip)]
+    looks: hooks::Seen,
     #[serde(skip)]
     clock: Clock,
     #[serde(skip)]
@@ -124,6 +134,7 @@ pub fn router(clock: Clock) -> Router {
         .route("/_sandbox/comments", post(play_comment))
         .route("/_sandbox/state", get(state).put(switch))
         .fallback(async || No(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(from_fn_with_state(Arc::clone(&shared), hooks::tell))
         .with_state(shared)
 }
 
@@ -272,6 +283,7 @@ impl Tenant {
             hooks: Vec::new(),
             messages: Vec::new(),
             posted: Vec::new(),
+            looks: hooks::Seen::default(),
             clock,
             made: 0,
             bucket,

@@ -5,15 +5,17 @@
 //! bot is a member of [`CHANNEL`]; [`ARCHIVED`] is archived, in [`CLOSED`] it is no member, others do not exist. A channel
 //! takes a burst of [`BURST`] messages and then one a second.
 //!
+//! Blocks are checked as Block Kit has them ([`blocks`]); events go to where `PUT /_sandbox/events` says ([`events`]).
+//!
 //! `POST /_sandbox/messages` with `{ "text" }` puts somebody else's message into [`CHANNEL`]; its answer is `{ "ts" }`.
 //! State: `{ "messages": [ { "channel", "ts", "thread_ts", "text", "message" } ], "refused": <count> }`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
@@ -22,6 +24,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
+
+mod blocks;
+mod events;
 
 /// The bot token it takes.
 pub const BOT_TOKEN: &str = "xoxb-sandbox";
@@ -39,6 +44,8 @@ pub const ARCHIVED: &str = "C0ARCHIVED";
 pub const CLOSED: &str = "C0CLOSED";
 /// How many messages a channel takes at once.
 pub const BURST: u32 = 10;
+/// How many changes, and questions of a kind, the workspace takes at once. Source: Tier 3, "50+ a minute".
+pub const OFTEN: u32 = 50;
 
 struct Workspace {
     clock: Clock,
@@ -46,6 +53,7 @@ struct Workspace {
     made: u64,
     refused: u64,
     buckets: BTreeMap<String, Bucket>,
+    events: events::Subscription,
 }
 
 /// How many messages a channel still takes, and when that was true.
@@ -58,26 +66,45 @@ type Shared = Arc<Mutex<Workspace>>;
 
 /// A fresh workspace without messages.
 pub fn router(clock: Clock) -> Router {
-    let workspace = Workspace { clock, messages: Vec::new(), made: 0, refused: 0, buckets: BTreeMap::new() };
+    let workspace = Workspace {
+        clock,
+        messages: Vec::new(),
+        made: 0,
+        refused: 0,
+        buckets: BTreeMap::new(),
+        events: events::Subscription::default(),
+    };
     Router::new()
         .route("/api/{method}", post(web_api).get(web_api))
         .route("/services/{team}/{service}/{token}", post(webhook))
         .route("/_sandbox/messages", post(by_another))
+        .route("/_sandbox/events", put(events::subscribe))
         .route("/_sandbox/state", get(state))
         .with_state(Arc::new(Mutex::new(workspace)))
 }
 
+fn lock(shared: &Shared) -> MutexGuard<'_, Workspace> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn state(State(shared): State<Shared>) -> Json<Value> {
-    let workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    Json(json!({ "messages": workspace.messages, "refused": workspace.refused }))
+    let workspace = lock(&shared);
+    Json(json!({ "messages": workspace.messages, "refused": workspace.refused, "told": workspace.events.told }))
 }
 
 /// What somebody else wrote: the bot may answer it, and neither change nor delete it.
 async fn by_another(State(shared): State<Shared>, Json(message): Json<Map<String, Value>>) -> Json<Value> {
-    let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let ts = workspace.keep(CHANNEL, &message);
-    if let Some(kept) = workspace.messages.last_mut() {
-        kept["user"] = Value::String("U0SANDBOX".to_owned());
+    let (ts, kept) = {
+        let mut workspace = lock(&shared);
+        let ts = workspace.keep(CHANNEL, &message);
+        let kept = workspace.messages.last_mut().map(|kept| {
+            kept["user"] = Value::String("U0SANDBOX".to_owned());
+            kept.clone()
+        });
+        (ts, kept)
+    };
+    if let Some(kept) = kept {
+        events::tell(&shared, &kept);
     }
     Json(json!({ "ts": ts }))
 }
@@ -98,11 +125,20 @@ async fn web_api(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut workspace = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    match workspace.call(&method, &headers, &query, &body) {
+    let (said, posted) = {
+        let mut workspace = lock(&shared);
+        let before = workspace.made;
+        let said = workspace.call(&method, &headers, &query, &body);
+        let posted = (workspace.made > before).then(|| workspace.messages.last().cloned()).flatten();
+        (said, posted)
+    };
+    if let Some(posted) = posted {
+        events::tell(&shared, &posted);
+    }
+    match said {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
-            workspace.refused += 1;
+            lock(&shared).refused += 1;
             match refused {
                 Refused::Limited => {
                     let answer = Json(json!({ "ok": false, "error": "ratelimited" }));
@@ -159,7 +195,10 @@ impl Workspace {
             return Err(error("invalid_auth"));
         }
         if method.starts_with("conversations.") {
-            return if token == BOT_TOKEN { self.read(method, query) } else { Err(error("missing_scope")) };
+            if token != BOT_TOKEN {
+                return Err(error("missing_scope"));
+            }
+            return if self.admits_of(method, OFTEN) { self.read(method, query) } else { Err(Refused::Limited) };
         }
         if method == "auth.test" {
             return Ok(json!({ "ok": true, "team": "Sandbox", "team_id": "T0SANDBOX", "bot_id": "B0SANDBOX" }));
@@ -176,6 +215,9 @@ impl Workspace {
             _ => return Err(error("channel_not_found")),
         }
         check_metadata(&message)?;
+        if method == "chat.update" && !self.admits_of(method, OFTEN) {
+            return Err(Refused::Limited);
+        }
         match method {
             "chat.postMessage" => self.post(&channel, message),
             "chat.update" => self.update(&channel, &message),
@@ -285,11 +327,16 @@ impl Workspace {
     }
 
     fn admits(&mut self, channel: &str) -> bool {
+        self.admits_of(channel, BURST)
+    }
+
+    /// One more of what is counted under a name: so many at once, and then one a second.
+    fn admits_of(&mut self, name: &str, burst: u32) -> bool {
         let now = self.clock.now();
-        let bucket = self.buckets.entry(channel.to_owned()).or_insert(Bucket { left: BURST, at: now });
+        let bucket = self.buckets.entry(name.to_owned()).or_insert(Bucket { left: burst, at: now });
         let gained = u32::try_from(now.duration_since(bucket.at).as_secs()).unwrap_or(0);
         if gained > 0 {
-            *bucket = Bucket { left: bucket.left.saturating_add(gained).min(BURST), at: now };
+            *bucket = Bucket { left: bucket.left.saturating_add(gained).min(burst), at: now };
         }
         let admitted = bucket.left > 0;
         bucket.left = bucket.left.saturating_sub(1);
@@ -331,43 +378,12 @@ fn check_content(message: &Map<String, Value>) -> Result<(), Refused> {
     if length("markdown_text") > 12_000 {
         return Err(error("msg_too_long"));
     }
+    if message.get("attachments").is_some_and(|items| !items.is_array()) {
+        return Err(error("invalid_attachments"));
+    }
     if message.get("attachments").and_then(Value::as_array).is_some_and(|items| items.len() > 100) {
         return Err(error("too_many_attachments"));
     }
-    check_blocks(message)?;
+    blocks::check(message)?;
     if says_something(message) { Ok(()) } else { Err(error("no_text")) }
-}
-
-fn check_blocks(message: &Map<String, Value>) -> Result<(), Refused> {
-    let Some(blocks) = message.get("blocks") else { return Ok(()) };
-    let Some(blocks) = blocks.as_array() else { return Err(error("invalid_blocks_format")) };
-    let refuse = |text: String| Err(Refused::Error("invalid_blocks", json!({ "messages": [text] })));
-    if blocks.len() > 50 {
-        return refuse("[ERROR] no more than 50 items allowed [json-pointer:/blocks]".to_owned());
-    }
-    for (at, block) in blocks.iter().enumerate() {
-        let most = match block["type"].as_str() {
-            Some("section") => 3_000,
-            Some("header") => 150,
-            Some(_) => continue,
-            None => return refuse(format!("[ERROR] missing required field: type [json-pointer:/blocks/{at}]")),
-        };
-        if block["text"]["text"].as_str().is_some_and(|text| text.chars().count() > most) {
-            let less = most + 1;
-            return refuse(format!(
-                "[ERROR] must be less than {less} characters [json-pointer:/blocks/{at}/text/text]"
-            ));
-        }
-        let fields = block["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if fields.len() > 10 {
-            return refuse(format!("[ERROR] no more than 10 items allowed [json-pointer:/blocks/{at}/fields]"));
-        }
-        let long = |field: &Value| field["text"].as_str().is_some_and(|text| text.chars().count() > 2_000);
-        if let Some(field) = fields.iter().position(long) {
-            return refuse(format!(
-                "[ERROR] must be less than 2001 characters [json-pointer:/blocks/{at}/fields/{field}/text]"
-            ));
-        }
-    }
-    Ok(())
 }

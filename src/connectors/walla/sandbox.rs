@@ -6,7 +6,8 @@
 //! Respondents are played through more paths: `POST /_sandbox/responses` with
 //! `{ "id"?, "customer_key"?, "submitted_at"?, "answers": { label or column: value } }` submits a response, or changes
 //! the one with that id, and `DELETE /_sandbox/responses/{id}` removes it; `POST /_sandbox/questions` with `{ "column", "label", "type" }` adds or rewords a question;
-//! `GET /_sandbox/state` shows everything, `PUT` of it sets any of the [`Switches`].
+//! `GET /_sandbox/state` shows everything, `PUT` of it sets any of the [`Switches`]. `PUT /_sandbox/webhook` sets up a webhook of
+//! Walla's own, and `POST /_sandbox/rejections` has somebody screened out.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use base64::Engine as _;
 use http::{HeaderMap, StatusCode, header};
@@ -30,6 +31,7 @@ mod export;
 mod open;
 mod places;
 mod switches;
+mod webhook;
 
 pub use switches::{Shape, Switches};
 
@@ -75,7 +77,11 @@ pub fn router(clock: Clock) -> Router {
         .route("/_sandbox/responses/{id}", delete(remove))
         .route("/_sandbox/questions", post(ask))
         .route("/_sandbox/state", get(state).put(set))
+        .route("/_sandbox/webhook", put(webhook::set_up))
+        .route("/_sandbox/webhook/resend", post(webhook::resend))
+        .route("/_sandbox/rejections", post(webhook::reject))
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))))
+        .layer(from_fn_with_state(shared.clone(), webhook::tell))
         .with_state(shared)
 }
 
@@ -112,6 +118,8 @@ struct Form {
     responses: Vec<Stored>,
     #[serde(flatten)]
     switches: Switches,
+    #[serde(flatten)]
+    webhooks: webhook::Webhooks,
     #[serde(skip)]
     requests: VecDeque<Timestamp>,
 }
@@ -154,6 +162,7 @@ impl Form {
             questions: questions.map(question).into(),
             responses: Vec::new(),
             switches: Switches::default(),
+            webhooks: webhook::Webhooks::default(),
             requests: VecDeque::new(),
         }
     }
@@ -203,7 +212,7 @@ async fn columns(State(shared): State<Shared>) -> Json<Value> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Range {
     start_date: Option<String>,
     end_date: Option<String>,
@@ -214,9 +223,13 @@ async fn date_range(State(shared): State<Shared>, Query(range): Query<Range>) ->
     let form = shared.form();
     let whole_day = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() == 10);
     let refused = form.switches.dates_only && !(whole_day(&range.start_date) && whole_day(&range.end_date));
+    let bad = || (StatusCode::BAD_REQUEST, Json(json!({"message": "Bad Request"}))).into_response();
     let (Some(from), Some(to), false) = (instant(range.start_date), instant(range.end_date), refused) else {
-        return (StatusCode::BAD_REQUEST, Json(json!({"message": "Bad Request"}))).into_response();
+        return bad();
     };
+    if to < from {
+        return bad();
+    }
     let within = form.newest().into_iter().filter(|r| from <= r.submitted_at && r.submitted_at <= to);
     let within: Vec<_> = within.map(|response| form.switches.written(response, &form.questions)).collect();
     Json(json!({ "responses": within })).into_response()

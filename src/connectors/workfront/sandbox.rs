@@ -14,6 +14,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Path, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
@@ -24,8 +25,10 @@ use serde_json::{Map, Value, json};
 
 use super::times;
 use crate::clock::Clock;
+use crate::connectors::sandbox::telling::Looks;
 
 mod calls;
+mod events;
 mod oauth;
 mod objects;
 mod search;
@@ -105,6 +108,12 @@ pub struct Switches {
     ignores_atomic: bool,
     /// True if `id=a,b` is refused when one of them is not there; else the others come.
     ids_all_or_none: bool,
+    /// The most objects that a search brings, those that others refer to and all pages before included.
+    most_objects: usize,
+    /// Where subscribers are called, in place of the host that they named; nowhere if empty.
+    deliver_to: String,
+    /// True if each event comes twice, as for five minutes after a subscription's version changed.
+    told_twice: bool,
     /// IDs that may not be changed.
     denied: Vec<String>,
     /// IDs that are not shown.
@@ -126,6 +135,9 @@ impl Default for Switches {
             longest_uri: 8_892,
             ignores_atomic: false,
             ids_all_or_none: false,
+            most_objects: 50_000,
+            deliver_to: String::new(),
+            told_twice: false,
             denied: Vec::new(),
             hidden: Vec::new(),
         }
@@ -156,6 +168,8 @@ struct Tenant {
     #[serde(skip)]
     searches: u64,
     #[serde(skip)]
+    looks: Looks,
+    #[serde(skip)]
     clock: Clock,
 }
 
@@ -181,6 +195,7 @@ pub fn router(clock: Clock) -> Router {
         .route("/_sandbox/objects/{id}", delete(remove))
         .route("/_sandbox/state", get(state).put(switch))
         .fallback(async || (StatusCode::NOT_FOUND, "<html>Not Found</html>"))
+        .layer(from_fn_with_state(Arc::clone(&shared), events::tell))
         .with_state(shared)
 }
 
@@ -224,6 +239,7 @@ impl Tenant {
             running: 0,
             made: 0,
             searches: 0,
+            looks: Looks::default(),
             clock,
         };
         let then = "2020-01-01T00:00:00.000Z";

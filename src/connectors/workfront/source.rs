@@ -205,17 +205,20 @@ impl Source {
                 ("$$FIRST", cursor.first.to_string()),
                 ("$$LIMIT", limit.to_string()),
             ]);
-            match self.asking.search(when).await? {
-                Some(rows) => {
+            match self.asking.searched(when).await? {
+                Ok(Some(rows)) => {
                     let full = rows.len() as u64 >= limit;
                     return Ok((rows, full));
                 }
-                None if limit > 1 => limit /= 2,
-                None => {
+                Ok(None) if limit > 1 => limit /= 2,
+                Ok(None) => {
                     return Err(stop(
                         "one object takes more than the 1 MiB that is read of an answer: name its `fields`",
                     ));
                 }
+                // Source: the page's limits: a result has 50,000 objects at most, those that others refer to included.
+                Err((Trouble::Wrong, _)) if limit > 1 && self.asking.asks_for_others() => limit /= 2,
+                Err((_, error)) => return Err(error),
             }
         }
     }
@@ -304,10 +307,15 @@ impl Asking {
         Ok(Self { door: Door::of(build)?, client, clock, object, fields, filters })
     }
 
-    /// A page of a search; `None` if it is longer than is read of an answer.
-    async fn search(&self, mut how: Parameters) -> Result<Option<Vec<Row>>, PollError> {
+    /// A page of a search; `None` if it is longer than is read of an answer; or why the vendor refuses it.
+    async fn searched(&self, mut how: Parameters) -> Result<Result<Option<Vec<Row>>, (Trouble, PollError)>, PollError> {
         how.extend(self.filters.iter().cloned());
-        self.rows(&["search"], how).await?.map_err(|(_, error)| error)
+        self.rows(&["search"], how).await
+    }
+
+    /// True if a row brings fields of objects that it refers to.
+    fn asks_for_others(&self) -> bool {
+        self.fields.split(',').any(|field| !field.starts_with("DE:") && field.contains(':'))
     }
 
     /// Those of these objects that are there.

@@ -73,12 +73,16 @@ pub struct Switches {
     empty_clears: bool,
     /// True if a new webhook is called before it is taken.
     probes: bool,
+    /// Where webhooks are called, in place of their own hosts; at those if empty.
+    deliver_to: String,
     /// True if a new webhook has to be switched on by hand, as one that is made in the account's pages.
     webhooks_begin_paused: bool,
     /// How many tasks an answer may have.
     most_tasks: usize,
     /// How long an access token lives, in seconds.
     token_life: i64,
+    /// How long a refresh token lives, in seconds: a month.
+    refresh_life: i64,
 }
 
 impl Default for Switches {
@@ -92,9 +96,11 @@ impl Default for Switches {
             close_has_fields: false,
             empty_clears: true,
             probes: true,
+            deliver_to: String::new(),
             webhooks_begin_paused: false,
             most_tasks: 10_000,
             token_life: 86_400,
+            refresh_life: 30 * 86_400,
         }
     }
 }

@@ -79,6 +79,18 @@ async fn events(State(shared): State<Shared>, uri: Uri, Query(query): Pairs) -> 
     if span.is_negative() || span > SignedDuration::from_hours(tenant.switches.max_days * 24) {
         return Err(bad("USER_INVALID_EXCEED_MAXIMUM_PERIOD"));
     }
+    let post_type = parameter(&query, "postType");
+    if post_type.is_some_and(|word| !["toMe", "toCcMe", "fromToCcMe"].contains(&word)) {
+        return Err(bad("postType is toMe, toCcMe or fromToCcMe"));
+    }
+    if parameter(&query, "category").is_some_and(|word| !["general", "post", "milestone"].contains(&word)) {
+        return Err(bad("category is general, post or milestone"));
+    }
+    let mine = |event: &Value| match (post_type, event["me"]["userType"].as_str()) {
+        (None | Some("fromToCcMe"), _) | (Some(_), None) => true,
+        (Some("toCcMe"), Some(me)) => matches!(me, "to" | "cc"),
+        (Some(_), Some(me)) => me == "to",
+    };
     let calendars: Vec<&str> = parameter(&query, "calendars").map(|ids| ids.split(',').collect()).unwrap_or_default();
     let visible = |event: &Value| tenant.calendars.iter().any(|known| known["id"] == event["calendar"]["id"]);
     let asked = |event: &Value| {
@@ -90,7 +102,8 @@ async fn events(State(shared): State<Shared>, uri: Uri, Query(query): Pairs) -> 
         let touches = if tenant.switches.overlapping { end > from || start >= from } else { start >= from };
         touches && start < to
     };
-    let shown = tenant.events.iter().filter(|event| visible(event) && asked(event) && fits(event) && within(event));
+    let shown = tenant.events.iter().filter(|event| visible(event) && asked(event) && mine(event));
+    let shown = shown.filter(|event| fits(event) && within(event));
     Ok(Yes(shown.map(|event| listed(event, &tenant)).collect(), None))
 }
 
@@ -231,5 +244,20 @@ fn check(given: &Map<String, Value>) -> Result<(), No> {
     if ["subject", "location"].iter().any(|key| get(key).is_some_and(|value| !value.is_string())) {
         return Err(bad("subject and location are text"));
     }
-    Ok(())
+    if get("wholeDayFlag").is_some_and(|flag| !flag.is_boolean()) {
+        return Err(bad("wholeDayFlag is a boolean"));
+    }
+    if get("personalSettings").is_some_and(|settings| !settings.is_object()) {
+        return Err(bad("personalSettings is an object"));
+    }
+    if get("recurrenceRule").is_some_and(|rule| !is_rule(rule)) { Err(bad("recurrenceRule")) } else { Ok(()) }
+}
+
+/// True for a rule as the page shows it.
+fn is_rule(rule: &Value) -> bool {
+    const KEYS: [&str; 7] = ["frequency", "interval", "until", "byday", "bymonth", "bymonthday", "timezoneName"];
+    let frequency = rule["frequency"].as_str().unwrap_or_default();
+    let interval = rule.get("interval").is_none_or(|n| n.as_u64().is_some_and(|n| n > 0));
+    let known = rule.as_object().is_some_and(|rule| rule.keys().all(|key| KEYS.contains(&key.as_str())));
+    known && interval && ["daily", "weekly", "monthly", "yearly"].contains(&frequency)
 }

@@ -92,9 +92,23 @@ pub(super) async fn hook(
     let given = object(&body, &["botName", "botIconImage", "text", "attachments"])?;
     let says = given.get("text").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     let shows = given.get("attachments").and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+    let is_text = |key: &str| given.get(key).is_none_or(Value::is_string);
+    let attachments =
+        given.get("attachments").is_none_or(|items| items.as_array().is_some_and(|i| i.iter().all(is_shown)));
+    if !(is_text("text") && is_text("botIconImage") && attachments) {
+        return Err(bad("INVALID_PAYLOAD"));
+    }
     if !(says || shows) || !given.get("botName").is_some_and(Value::is_string) {
         return Err(bad("INVALID_PAYLOAD"));
     }
     lock(&shared).posted.push(Value::Object(given));
     Ok(Yes(Value::Null, None))
+}
+
+/// True for an attachment as it was seen.
+fn is_shown(attachment: &Value) -> bool {
+    let known = ["title", "titleLink", "text", "color", "imageUrl"];
+    attachment
+        .as_object()
+        .is_some_and(|fields| fields.iter().all(|(name, value)| known.contains(&name.as_str()) && value.is_string()))
 }

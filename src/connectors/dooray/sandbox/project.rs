@@ -95,6 +95,9 @@ async fn hook(State(shared): State<Shared>, Path(project): Path<String>, body: B
     if !url.starts_with("https://") || events.is_empty() || !events.iter().all(fits) {
         return Err(bad("url, sendEvents"));
     }
+    if !matches!(given.get("type").and_then(Value::as_str), Some("task" | "project")) {
+        return Err(bad("type is task or project"));
+    }
     let mut tenant = lock(&shared);
     let id = tenant.id();
     given.insert("id".to_owned(), Value::from(id.clone()));
@@ -106,6 +109,12 @@ async fn list(State(shared): State<Shared>, Path(project): Path<String>, Query(q
     known(&project)?;
     let names = ["page", "size", "subjects", "postNumber", "postWorkflowClasses", "createdAt", "updatedAt", "order"];
     parameters(&query, &names)?;
+    let classes = parameter(&query, "postWorkflowClasses").into_iter().flat_map(|classes| classes.split(','));
+    for class in classes {
+        if !WORKFLOWS.iter().any(|(_, _, known)| *known == class) {
+            return Err(bad("postWorkflowClasses"));
+        }
+    }
     let tenant = lock(&shared);
     let [created, updated] = ["createdAt", "updatedAt"].map(|name| range(parameter(&query, name)));
     let (created, updated) = (created?, updated?);
@@ -246,6 +255,17 @@ fn check(given: &Map<String, Value>) -> Result<(), No> {
     if get("priority").is_some_and(|value| value.as_str().is_none_or(|word| !priorities.contains(&word))) {
         return Err(bad("priority"));
     }
+    let is_id =
+        |value: &Value| value.as_str().is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
+    if ["parentPostId", "milestoneId"].iter().any(|key| get(key).is_some_and(|id| !is_id(id))) {
+        return Err(bad("ids are text of digits"));
+    }
+    if get("tagIds").is_some_and(|ids| ids.as_array().is_none_or(|ids| !ids.iter().all(is_id))) {
+        return Err(bad("tagIds is a list of ids"));
+    }
+    if get("dueDateFlag").is_some_and(|flag| !flag.is_boolean()) || get("version").is_some_and(|n| !n.is_u64()) {
+        return Err(bad("dueDateFlag or version"));
+    }
     Ok(())
 }
 
@@ -285,7 +305,12 @@ async fn put_elsewhere(
 ) -> Reply {
     known(&project)?;
     let given = object(&body, &["targetProjectId", "includeSubPosts"])?;
-    let target = given.get("targetProjectId").and_then(Value::as_str).ok_or_else(|| bad("targetProjectId"))?;
+    let target =
+        given.get("targetProjectId").and_then(Value::as_str).filter(|id| id.bytes().all(|b| b.is_ascii_digit()));
+    let target = target.ok_or_else(|| bad("targetProjectId"))?;
+    if given.get("includeSubPosts").is_some_and(|flag| !flag.is_boolean()) {
+        return Err(bad("includeSubPosts"));
+    }
     let mut tenant = lock(&shared);
     let task = find(&mut tenant.tasks, &post).ok_or_else(none)?;
     task["project"]["id"] = Value::from(target);
@@ -299,6 +324,9 @@ async fn comments(
 ) -> Reply {
     known(&project)?;
     parameters(&query, &["page", "size", "order"])?;
+    if parameter(&query, "order").is_some_and(|order| order.trim_start_matches('-') != "createdAt") {
+        return Err(bad("order"));
+    }
     let mut tenant = lock(&shared);
     find(&mut tenant.tasks, &post).ok_or_else(none)?;
     let mut found: Vec<_> =

@@ -1,5 +1,6 @@
 //! The Open API v1 over the sandbox's form.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -61,7 +62,7 @@ fn hidden_id(question: &Question) -> &str {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListQuery {
     page: Option<u64>,
     limit: Option<u64>,
@@ -79,12 +80,18 @@ struct Search {
     submitted_to: Option<Timestamp>,
 }
 
-async fn list(State(shared): State<Shared>, Query(query): Query<ListQuery>) -> Response {
-    let ListQuery { page, limit, customer_key } = query;
+async fn list(State(shared): State<Shared>, query: Result<Query<ListQuery>, QueryRejection>) -> Response {
+    let Ok(Query(ListQuery { page, limit, customer_key })) = query else {
+        return error(StatusCode::BAD_REQUEST, "Invalid request");
+    };
     page_of(&shared, &Search { page, limit, customer_keys: customer_key.into_iter().collect(), ..Search::default() })
 }
 
-async fn search(State(shared): State<Shared>, body: Bytes) -> Response {
+async fn search(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media.starts_with("application/json") {
+        return error(StatusCode::BAD_REQUEST, "Invalid request");
+    }
     match serde_json::from_slice(&body) {
         Ok(search) => page_of(&shared, &search),
         Err(why) => {

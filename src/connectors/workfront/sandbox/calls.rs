@@ -58,7 +58,9 @@ pub(super) async fn api(
     if request.uri().to_string().len() + host + "https://".len() > longest {
         return (StatusCode::URI_TOO_LONG, "<html><h1>Request-URI Too Long</h1></html>").into_response();
     }
-    if !version.starts_with('v') {
+    // Source: the page: `v15.0`; a version that there is not is no place.
+    let number = version.strip_prefix('v').and_then(|version| version.strip_suffix(".0"));
+    if !number.is_some_and(|number| number.parse::<u8>().is_ok_and(|number| (1..=30).contains(&number))) {
         return (StatusCode::NOT_FOUND, "<html>Not Found</html>").into_response();
     }
     let Some(_thread) = Thread::begin(&shared) else {
@@ -74,6 +76,11 @@ pub(super) async fn api(
     };
     let query = head.uri.query().unwrap_or_default();
     let (parameters, file) = read(query, &head.headers, &body);
+    // What is in no form is not read; a call that says so much is a mistake.
+    if !body.is_empty() && !is_form(&head.headers) {
+        let why = "Content-Type is none of a form".to_owned();
+        return No(StatusCode::UNSUPPORTED_MEDIA_TYPE, "java.lang.IllegalArgumentException", why).response(as_200);
+    }
     let method = get(&parameters, "method").map_or_else(|| head.method.to_string(), str::to_uppercase);
     let path: Vec<&str> = path.split('/').collect();
     let mut tenant = lock(&shared);
@@ -90,9 +97,19 @@ pub(super) async fn api(
 /// A file: its name and content.
 type File = (String, Vec<u8>);
 
+fn media(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    ["application/x-www-form-urlencoded", "multipart/form-data; boundary="]
+        .iter()
+        .any(|form| media(headers).starts_with(form))
+}
+
 fn read(query: &str, headers: &HeaderMap, body: &Bytes) -> (Parameters, Option<File>) {
     let mut parameters: Parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = media(headers);
     if media.starts_with("application/x-www-form-urlencoded") {
         parameters.extend(form_urlencoded::parse(body).into_owned());
     }

@@ -188,13 +188,39 @@ fn check(tenant: &Tenant, kind: &Kind, fields: &Map<String, Value>) -> Result<()
         if name == "DE:CustomNumber" && !(value.is_number() || value.is_null()) {
             return Err(wrong("Invalid number in DE:CustomNumber"));
         }
-        if name == "projectID"
-            && !tenant.objects.iter().any(|object| object["objCode"] == "PROJ" && object["ID"] == *value)
-        {
-            return Err(wrong(format!("Project with primary key value(s) {value} not found")));
-        }
+        fits(tenant, kind, name, value)?;
     }
     Ok(())
+}
+
+/// Checks the type of a field's value, and that what it refers to is there.
+fn fits(tenant: &Tenant, kind: &Kind, name: &str, value: &Value) -> Result<(), No> {
+    if value.is_null() {
+        return Ok(());
+    }
+    let refers = match name {
+        "projectID" => Some("PROJ"),
+        "ownerID" | "assignedToID" => Some("USER"),
+        "parentID" => Some(kind.code),
+        _ => None,
+    };
+    if let Some(code) = refers
+        && !tenant.objects.iter().any(|object| object["objCode"] == code && object["ID"] == *value)
+    {
+        return Err(wrong(format!("{code} with primary key value(s) {value} not found")));
+    }
+    // In a form all is text: then the text says it.
+    let text = value.as_str();
+    let number = || value.as_f64().or_else(|| text?.parse().ok());
+    let right = match name {
+        "name" | "description" | "extRefID" | "noteText" | "status" | "handle" | "objID" => value.is_string(),
+        "priority" => number().is_some_and(|number| number.fract() == 0.0),
+        "percentComplete" => number().is_some_and(|number| (0.0..=100.0).contains(&number)),
+        "isPrivate" | "isActive" => value.is_boolean() || matches!(text, Some("true" | "false")),
+        "assignments" | "accessRules" | "tasks" | "tags" => value.is_array(),
+        _ => true,
+    };
+    if right { Ok(()) } else { Err(wrong(format!("Invalid value {value} for field {name} ({})", kind.label))) }
 }
 
 fn make(tenant: &mut Tenant, kind: &Kind, fields: &Map<String, Value>) -> Result<Value, No> {
@@ -343,6 +369,10 @@ pub(super) fn act(tenant: &mut Tenant, kind: &Kind, (id, action): (&str, &str), 
             let accessor = arguments.get("accessorID").and_then(Value::as_str).unwrap_or_default();
             if accessor.is_empty() || arguments.get("accessorObjCode").is_none() {
                 return Err(wrong("accessorID and accessorObjCode cannot be null"));
+            }
+            let right = arguments.get("coreAction").and_then(Value::as_str);
+            if right.is_some_and(|right| !["VIEW", "EDIT", "DELETE"].contains(&right)) {
+                return Err(wrong("Invalid value for coreAction"));
             }
             let rule = Value::Object(arguments.clone());
             let object = kind.find(tenant, id)?;

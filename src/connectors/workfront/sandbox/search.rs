@@ -16,6 +16,7 @@ const USUAL: [&str; 8] =
     ["ID", "name", "objCode", "status", "percentComplete", "priority", "plannedStartDate", "plannedCompletionDate"];
 const DEPTH: usize = 4;
 const MOST: usize = 2_000;
+const ORDERS: [&str; 4] = ["asc", "desc", "ciasc", "cidesc"];
 /// Parameters that are no filters.
 const OTHERS: [&str; 8] = ["method", "apiKey", "sessionID", "fields", "map", "id", "username", "password"];
 
@@ -178,9 +179,15 @@ pub(super) fn search(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters) 
     if limit > MOST {
         return Err(wrong(format!("The maximum $$LIMIT is {MOST}")));
     }
+    if limit == 0 {
+        return Err(wrong("$$LIMIT is at least 1"));
+    }
     let mut rows = matching(tenant, kind, parameters)?;
-    let sorts: Vec<(&str, bool)> =
-        parameters.iter().filter_map(|(name, value)| Some((name.strip_suffix("_Sort")?, value == "desc"))).collect();
+    let sorts: Vec<(&str, &str)> =
+        parameters.iter().filter_map(|(name, value)| Some((name.strip_suffix("_Sort")?, value.as_str()))).collect();
+    if let Some((field, order)) = sorts.iter().find(|(_, order)| !ORDERS.contains(order)) {
+        return Err(wrong(format!("Invalid sort order {order} of {field}")));
+    }
     if sorts.is_empty() {
         // Source: without a sort, pages overlap and miss rows.
         tenant.searches += 1;
@@ -192,8 +199,15 @@ pub(super) fn search(tenant: &mut Tenant, kind: &Kind, parameters: &Parameters) 
         rows.sort_by(|a, b| {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let order = text(&a[field]).cmp(&text(&b[field]));
-            if down { order.reverse() } else { order }
+            if down.ends_with("desc") { order.reverse() } else { order }
         });
+    }
+    // The harder reading: the pages before count too.
+    let shown_rows = rows.len().saturating_sub(first).min(limit);
+    let around = get(parameters, "fields").into_iter().flat_map(|fields| fields.split(','));
+    let around = 1 + around.filter(|field| !field.starts_with("DE:") && field.contains(':')).count();
+    if first + shown_rows * around > tenant.switches.most_objects {
+        return Err(wrong(format!("A result set has at most {} objects", tenant.switches.most_objects)));
     }
     let page = rows.iter().skip(first).take(limit);
     let shown = page.map(|object| shown(tenant, object, get(parameters, "fields"))).collect::<Result<Vec<_>, _>>()?;
@@ -265,9 +279,14 @@ pub(super) fn shown(tenant: &Tenant, object: &Value, fields: Option<&str>) -> Re
 
 /// Times in the spelling that is switched on.
 fn spelled(tenant: &Tenant, value: &Value) -> Value {
+    as_spelled(&tenant.switches.dates, value)
+}
+
+/// Times in a spelling: `colon`, `dot` or `z`.
+pub(super) fn as_spelled(spelling: &str, value: &Value) -> Value {
     let Some(at) = times::instant(value) else { return value.clone() };
     let colon = times::written(at, &TimeZone::get("America/Denver").unwrap_or(TimeZone::UTC));
-    Value::from(match tenant.switches.dates.as_str() {
+    Value::from(match spelling {
         "z" => times::asked(at),
         "dot" => format!("{}.{}", &colon[..19], &colon[20..]),
         _ => colon,

@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -32,11 +33,14 @@ fn enter(tenant: &Tenant, headers: &HeaderMap) -> Result<(), StatusCode> {
     if session || key || bearer { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
 }
 
-async fn create(State(shared): State<Shared>, headers: HeaderMap, Json(body): Json<Map<String, Value>>) -> Response {
+async fn create(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let mut tenant = lock(&shared);
     if let Err(status) = enter(&tenant, &headers) {
         return status.into_response();
     }
+    let Ok(body) = serde_json::from_slice::<Map<String, Value>>(&body) else {
+        return (StatusCode::BAD_REQUEST, "the subscription is no JSON object").into_response();
+    };
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
     let known = body.keys().all(|key| KNOWN.contains(&key.as_str()));
     let is_kind = OBJECTS.contains(&text("objCode")) && matches!(text("eventType"), "CREATE" | "UPDATE" | "DELETE");

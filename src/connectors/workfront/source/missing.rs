@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Source, data, parameters};
-use crate::connectors::workfront::answer;
+use super::{Parameters, Source, data, parameters, stop};
+use crate::connectors::workfront::answer::{self, Trouble};
+use crate::connectors::workfront::times;
 use crate::connectors::{Memory, Page, PollError, Remembered, snapshot};
 use crate::event::{NewEvent, Payload};
 
 /// The most that a search shows. Source: the page's limits.
 const PAGE: usize = 2_000;
+/// The most objects of a result. Source: the page's limits.
+const MOST: usize = 50_000;
 /// How many objects are asked for by their IDs at once.
 const AT_ONCE: usize = 100;
 
@@ -61,24 +64,47 @@ impl Source {
 
     /// The IDs of all objects that the filter shows. One that is deleted meanwhile shifts the others: what is missing here
     /// is asked for by its ID before anything is said.
+    ///
+    /// Whether the most objects of a result are counted over all its pages the page does not say. So where pages end, at
+    /// that number or at a refusal, the next result begins with what was made last.
     async fn list(&self) -> Result<BTreeSet<String>, PollError> {
         let mut all = BTreeSet::new();
-        let mut first = 0;
+        let (mut first, mut since, mut last) = (0, None, None);
         loop {
-            let how = parameters([
-                ("fields", "ID".to_owned()),
+            let mut how = parameters([
+                ("fields", "ID,entryDate".to_owned()),
+                ("entryDate_Sort", "asc".to_owned()),
                 ("ID_Sort", "asc".to_owned()),
                 ("$$FIRST", first.to_string()),
                 ("$$LIMIT", PAGE.to_string()),
             ]);
-            let rows = self.asking.search(how).await?;
-            let rows = rows.ok_or_else(|| answer::later("a list of IDs took more than 1 MiB".to_owned()))?;
-            let count = rows.len();
-            all.extend(rows.into_iter().map(|row| row.id));
-            if count < PAGE {
-                return Ok(all);
+            how.extend(since.into_iter().flat_map(made_since));
+            match self.asking.searched(how).await? {
+                Ok(rows) => {
+                    let rows = rows.ok_or_else(|| answer::later("a list of IDs took more than 1 MiB".to_owned()))?;
+                    let count = rows.len();
+                    last = rows.iter().rev().find_map(|row| row.created).or(last);
+                    all.extend(rows.into_iter().map(|row| row.id));
+                    if count < PAGE {
+                        return Ok(all);
+                    }
+                    first += count;
+                }
+                Err((Trouble::Wrong, _)) if first > 0 && last > since => (first, since) = (0, last),
+                Err((_, error)) => return Err(error),
             }
-            first += count;
+            if first + PAGE > MOST {
+                if last <= since {
+                    return Err(stop("more objects were made at one and the same time than workfront lists"));
+                }
+                (first, since) = (0, last);
+            }
         }
     }
+}
+
+/// What was made then or later. How fine the vendor compares times is not said.
+fn made_since(at: Timestamp) -> Parameters {
+    let at = at.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(at);
+    parameters([("entryDate", times::asked(at)), ("entryDate_Mod", "gte".to_owned())])
 }

@@ -21,6 +21,12 @@ impl Tenant {
 
     pub(super) fn get_projects(&self, given: &Given) -> Reply {
         given.only(&["filter", "extra"])?;
+        let words = given.get("filter").into_iter().flat_map(|words| words.split(','));
+        for word in words {
+            if !["active", "pending", "archived"].contains(&word) {
+                return Err(No(10, "Field is invalid", "filter".to_owned()));
+            }
+        }
         Ok(json!({ "status": "ok", "data": self.projects }))
     }
 
@@ -48,6 +54,9 @@ impl Tenant {
         };
         if !(1..=most).contains(&number) {
             return Err(wrong());
+        }
+        if given.get("id_project").is_some_and(|id| !self.projects.iter().any(|project| project["id"] == id)) {
+            return Err(no(4, "Project is invalid"));
         }
         let span = SignedDuration::from_secs(length.as_secs() * number);
         let from = self.clock.now().saturating_sub(span).unwrap_or_default();

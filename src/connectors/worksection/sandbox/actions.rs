@@ -116,6 +116,7 @@ impl Tenant {
 
     fn get_all_tasks(&self, given: &Given) -> Reply {
         given.only(&["extra", "filter"])?;
+        only_active(given)?;
         let extra = extra(given);
         let in_sight = |task: &&Value| {
             let archived = self.is_archived(task["project"]["id"].as_str().unwrap_or_default());
@@ -126,6 +127,7 @@ impl Tenant {
 
     fn get_tasks(&self, given: &Given) -> Reply {
         given.only(&["id_project", "extra", "filter"])?;
+        only_active(given)?;
         let id = given.needs("id_project")?;
         if !self.projects.iter().any(|project| project["id"] == id) {
             return Err(no(4, "Project is invalid"));
@@ -152,6 +154,9 @@ impl Tenant {
         let wanted = ["id_project", "id_task", "email_user_from", "email_user_to", "filter"];
         if wanted.iter().all(|name| given.get(name).is_none()) {
             return Err(no(10, "At least one of fields required"));
+        }
+        if given.get("id_project").is_some_and(|id| !self.projects.iter().any(|project| project["id"] == id)) {
+            return Err(no(4, "Project is invalid"));
         }
         let filter = given.get("filter").map(Filter::read).transpose();
         let filter = filter.map_err(|()| No(10, "Field is invalid", "filter".to_owned()))?;
@@ -309,6 +314,11 @@ impl Tenant {
         }
         Ok(())
     }
+}
+
+/// The one filter that lists know.
+fn only_active(given: &Given) -> Result<(), No> {
+    if given.get("filter").is_some_and(|filter| filter != "active") { Err(invalid("filter")) } else { Ok(()) }
 }
 
 fn extra(given: &Given) -> Vec<&str> {

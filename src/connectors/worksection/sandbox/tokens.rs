@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -13,13 +14,15 @@ use super::{CLIENT_ID, CLIENT_SECRET, CODE, REDIRECT_URI, REFRESH_TOKEN, Stand, 
 pub(super) struct Tokens {
     access: Option<(String, Timestamp)>,
     refresh: String,
+    /// When the refresh token ends.
+    refreshable: Timestamp,
     code: bool,
     made: u32,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { access: None, refresh: REFRESH_TOKEN.to_owned(), code: true, made: 0 }
+        Self { access: None, refresh: REFRESH_TOKEN.to_owned(), refreshable: Timestamp::MAX, code: true, made: 0 }
     }
 }
 
@@ -42,6 +45,8 @@ impl Tenant {
         let end = self.clock.now().saturating_add(SignedDuration::from_secs(life)).unwrap_or(Timestamp::MAX);
         self.tokens.access = Some((format!("access-{n}"), end));
         self.tokens.refresh = format!("refresh-{n}");
+        let month = SignedDuration::from_secs(self.switches.refresh_life);
+        self.tokens.refreshable = self.clock.now().saturating_add(month).unwrap_or(Timestamp::MAX);
         json!({
             "token_type": "Bearer", "expires_in": life, "access_token": format!("access-{n}"),
             "refresh_token": self.tokens.refresh, "account_url": "https://acme.worksection.com",
@@ -54,7 +59,11 @@ fn refused(why: &str) -> Json<Value> {
 }
 
 /// What the application says it is, or what is wrong with it.
-fn form(body: &str, grant: &str) -> Result<Vec<(String, String)>, Json<Value>> {
+fn form(headers: &HeaderMap, body: &str, grant: &str) -> Result<Vec<(String, String)>, Json<Value>> {
+    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media.starts_with("application/x-www-form-urlencoded") {
+        return Err(refused("The request is no form"));
+    }
     let pairs = read(body);
     let is = |name: &str, value: &str| pairs.iter().any(|(known, given)| known == name && given == value);
     if !is("client_id", CLIENT_ID) || !is("client_secret", CLIENT_SECRET) {
@@ -70,8 +79,8 @@ fn value<'a>(pairs: &'a [(String, String)], name: &str) -> &'a str {
     pairs.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
 }
 
-pub(super) async fn token(State(stand): State<Stand>, body: String) -> Json<Value> {
-    let pairs = match form(&body, "authorization_code") {
+pub(super) async fn token(State(stand): State<Stand>, headers: HeaderMap, body: String) -> Json<Value> {
+    let pairs = match form(&headers, &body, "authorization_code") {
         Ok(pairs) => pairs,
         Err(answer) => return answer,
     };
@@ -86,13 +95,14 @@ pub(super) async fn token(State(stand): State<Stand>, body: String) -> Json<Valu
     Json(tenant.pair())
 }
 
-pub(super) async fn refresh(State(stand): State<Stand>, body: String) -> Json<Value> {
-    let pairs = match form(&body, "refresh_token") {
+pub(super) async fn refresh(State(stand): State<Stand>, headers: HeaderMap, body: String) -> Json<Value> {
+    let pairs = match form(&headers, &body, "refresh_token") {
         Ok(pairs) => pairs,
         Err(answer) => return answer,
     };
     let mut tenant = stand.lock();
-    if value(&pairs, "refresh_token") != tenant.tokens.refresh {
+    let over = tenant.tokens.refreshable <= tenant.clock.now();
+    if over || value(&pairs, "refresh_token") != tenant.tokens.refresh {
         return refused("The refresh token is invalid");
     }
     Json(tenant.pair())

@@ -15,7 +15,7 @@ use url::Url;
 use super::super::registrar::EVENTS;
 use super::{Given, No, Reply, Stand, Tenant, no, required};
 use crate::connectors::Call;
-use crate::connectors::client::Client;
+use crate::connectors::sandbox::telling;
 
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,8 +36,10 @@ pub(super) struct Webhook {
 
 impl Webhook {
     /// True if the receiver said what it must.
-    async fn sent(&self, body: &Value) -> bool {
-        let (Ok(url), Ok(client)) = (Url::parse(&self.url), Client::new()) else { return false };
+    async fn sent(&self, body: &Value, deliver_to: &str) -> bool {
+        let url =
+            if deliver_to.is_empty() { Url::parse(&self.url).ok() } else { telling::place(&self.url, deliver_to) };
+        let Some(url) = url else { return false };
         let mut call = Call::new(Method::POST, url).timeout(PATIENCE);
         if !body.is_null() {
             call = call.json(body);
@@ -45,7 +47,7 @@ impl Webhook {
         if let Some(user) = self.user.as_ref().and_then(|user| HeaderValue::from_str(user).ok()) {
             call = call.header(AUTHORIZATION, user);
         }
-        let Ok(answer) = client.send(&call).await else { return false };
+        let Some(answer) = telling::ask(&call).await else { return false };
         answer.status == http::StatusCode::OK && answer.json().is_some_and(|body| body["status"] == "OK")
     }
 }
@@ -56,8 +58,11 @@ pub(super) async fn add(stand: Stand, given: Given) -> Response {
         Ok(hook) => hook,
         Err(no) => return no.into_response(),
     };
-    let probes = stand.lock().switches.probes;
-    if probes && !hook.sent(&Value::Null).await {
+    let (probes, deliver_to) = {
+        let tenant = stand.lock();
+        (tenant.switches.probes, tenant.switches.deliver_to.clone())
+    };
+    if probes && !hook.sent(&Value::Null, &deliver_to).await {
         return no(11, "Url should respond 200 HTTP_CODE and JSON {status:OK}").into_response();
     }
     let mut tenant = stand.lock();
@@ -111,12 +116,15 @@ pub(super) fn tell(stand: &Stand, news: Vec<Value>) {
     for item in news {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let event = format!("{}_{}", text(&item["action"]), text(&item["object"]["type"]));
-        let hooks: Vec<Webhook> = stand.lock().webhooks.clone();
+        let (hooks, deliver_to) = {
+            let tenant = stand.lock();
+            (tenant.webhooks.clone(), tenant.switches.deliver_to.clone())
+        };
         let wants = |hook: &Webhook| hook.status == "active" && hook.events.split(',').any(|known| known == event);
         for hook in hooks.into_iter().filter(wants) {
-            let (stand, body) = (stand.clone(), json!([item]));
+            let (stand, body, deliver_to) = (stand.clone(), json!([item]), deliver_to.clone());
             tokio::spawn(async move {
-                let is_good = hook.sent(&body).await;
+                let is_good = hook.sent(&body, &deliver_to).await;
                 let mut tenant = stand.lock();
                 let Some(known) = tenant.webhooks.iter_mut().find(|known| known.id == hook.id) else { return };
                 known.errors += u32::from(!is_good);
