@@ -140,7 +140,7 @@ impl Api {
 
     async fn send(&self, call: &Call) -> Result<Reply, PollError> {
         self.wait().await?;
-        let answer = self.client.send(call).await.map_err(|error| retry(None, format!("dooray: {error}")))?;
+        let answer = self.client.send(call).await?;
         let now = self.clock.now();
         *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) =
             limits::before_next(&answer.headers).and_then(|wait| now.saturating_add(wait).ok());
@@ -167,8 +167,8 @@ impl Api {
 fn must(reply: Reply) -> Result<Said, PollError> {
     match reply {
         Reply::Yes(said) => Ok(said),
-        Reply::No(_, why) => Err(stop(why)),
-        Reply::Long => Err(stop("dooray answered more than the 1 MiB that is read of an answer")),
+        Reply::No(_, why) => Err(PollError::stop(why)),
+        Reply::Long => Err(PollError::stop("dooray answered more than the 1 MiB that is read of an answer")),
     }
 }
 
@@ -179,8 +179,8 @@ fn read(answer: &Answer, now: Timestamp) -> Result<Reply, PollError> {
         StatusCode::OK | StatusCode::CREATED if answer.body.len() >= MAX_ANSWER => return Ok(Reply::Long),
         StatusCode::OK | StatusCode::CREATED => match Said::read(answer) {
             Some(said) if said.is_yes(status) => return Ok(Reply::Yes(said)),
-            Some(said) if said.success == Some(false) => stop(why),
-            _ => retry(None, format!("{why}: is the account's url right?")),
+            Some(said) if said.success == Some(false) => PollError::stop(why),
+            _ => PollError::retry(None, format!("{why}: is the account's url right?")),
         },
         StatusCode::UNAUTHORIZED => PollError::Suspend {
             why: format!("dooray refused the account's token ({why}); it is under 개인설정 > API > 개인 인증 토큰"),
@@ -190,9 +190,9 @@ fn read(answer: &Answer, now: Timestamp) -> Result<Reply, PollError> {
             let after = Some(limits::after_429(answer, now));
             PollError::Retry { after, account: true, why: "dooray asks to slow down (429)".to_owned() }
         }
-        StatusCode::REQUEST_TIMEOUT => retry(None, why),
-        _ if status.is_server_error() => retry(answer.retry_after(now), why),
-        _ => stop(why),
+        StatusCode::REQUEST_TIMEOUT => PollError::retry(None, why),
+        _ if status.is_server_error() => PollError::retry(answer.retry_after(now), why),
+        _ => PollError::stop(why),
     })
 }
 
@@ -201,15 +201,6 @@ pub(super) fn list(result: Value) -> Result<Vec<Value>, PollError> {
     match result {
         Value::Array(items) => Ok(items),
         Value::Null => Ok(Vec::new()),
-        _ => Err(stop("dooray's result is no list")),
+        _ => Err(PollError::stop("dooray's result is no list")),
     }
-}
-
-pub(super) fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
-    PollError::Retry { after, account: false, why: why.into() }
-}
-
-/// Stops the source.
-pub(super) fn stop(why: impl Into<String>) -> PollError {
-    PollError::Stop { why: why.into() }
 }

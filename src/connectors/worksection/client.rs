@@ -200,11 +200,7 @@ impl Api {
 
     async fn send(&self, call: &Call) -> Result<Reply, PollError> {
         let retry = |after, account, why| Err(PollError::Retry { after, account, why });
-        let answer = match self.client.send(call).await {
-            Ok(answer) => answer,
-            Err(crate::connectors::client::SendError::Refused(why)) => return Err(PollError::Suspend { why }),
-            Err(error) => return retry(None, false, format!("worksection: {error}")),
-        };
+        let answer = self.client.send(call).await?;
         match answer::meaning(&answer, self.clock.now()) {
             Meaning::Yes(body) => Ok(Reply::Yes(body)),
             Meaning::No { code, why } => Ok(Reply::No(code, why)),

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{Source, data, parameters};
-use crate::connectors::workfront::answer;
 use crate::connectors::{Memory, Page, PollError, Remembered, snapshot};
 use crate::event::{NewEvent, Payload};
 
@@ -72,7 +71,7 @@ impl Source {
                 ("$$LIMIT", PAGE.to_string()),
             ]);
             let rows = self.asking.search(how).await?;
-            let rows = rows.ok_or_else(|| answer::later("a list of IDs took more than 1 MiB".to_owned()))?;
+            let rows = rows.ok_or_else(|| PollError::retry(None, "a list of IDs took more than 1 MiB"))?;
             let count = rows.len();
             all.extend(rows.into_iter().map(|row| row.id));
             if count < PAGE {
