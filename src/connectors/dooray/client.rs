@@ -13,7 +13,7 @@ use url::Url;
 use super::envelope::{self, Said};
 use super::limits;
 use crate::clock::Clock;
-use crate::connectors::call::secret_header;
+use crate::connectors::call::{base, below, secret_header};
 use crate::connectors::client::{Addresses, Client, MAX_ANSWER};
 use crate::connectors::{Account, Answer, Build, Call, PollError};
 
@@ -21,7 +21,7 @@ use crate::connectors::{Account, Answer, Build, Call, PollError};
 pub(super) const PAGE: u64 = 100;
 
 /// The hosts by the account's `cloud`. Source: helpdesk.dooray.com, "End Point".
-pub(super) const CLOUDS: [(&str, &str); 4] = [
+const CLOUDS: [(&str, &str); 4] = [
     ("public", "https://api.dooray.com"),
     ("gov", "https://api.gov-dooray.com"),
     ("gov-work", "https://api.gov-dooray.co.kr"),
@@ -43,26 +43,20 @@ impl Door {
     /// What is wrong with the account, as the rest of a sentence.
     pub(super) fn of(account: Account<'_>) -> Result<Self, String> {
         let cloud = account.settings.text("cloud").unwrap_or("public");
-        let (base, addresses) = match (account.url, CLOUDS.iter().find(|(name, _)| *name == cloud)) {
+        let (url, addresses) = match (account.url, CLOUDS.iter().find(|(name, _)| *name == cloud)) {
             ("", Some((_, host))) => (*host, Addresses::Public),
             ("", None) => return Err(format!("there is no cloud {cloud:?}")),
             (url, _) => (url, Addresses::Any),
         };
-        let base = Url::parse(base).ok().filter(|url| !url.cannot_be_a_base());
-        let base = base.ok_or("the account's url is no http or https URL")?;
         let token = account.settings.secret("token").unwrap_or_default();
         let token = secret_header(&format!("dooray-api {}", token.expose_secret()));
         let token = token.ok_or("the account's token holds characters that no HTTP header takes")?;
-        Ok(Self { base, token, addresses })
+        Ok(Self { base: base(url)?, token, addresses })
     }
 
     /// A call to a path of these segments, each percent-encoded.
     pub(super) fn call(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Call {
-        let mut url = self.base.clone();
-        // A base without path segments was refused above.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+        let mut url = below(&self.base, path.iter().copied());
         if !query.is_empty() {
             // `+` of a zone becomes `%2B`: unencoded it would arrive as a space.
             url.query_pairs_mut().extend_pairs(query);
