@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::connectors::{Build, Built};
-use crate::settings::{Fault, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need, parse_instant};
 
 /// What the first poll brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,16 @@ pub fn start(build: &Build<'_>) -> Built<Start> {
             let why = "`start`: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)";
             vec![Fault::new(build.settings.spot("start"), why)]
         }),
+    }
+}
+
+/// The key `every`.
+pub const fn every_key(default: &'static str) -> Field {
+    Field {
+        name: "every",
+        kind: Kind::Duration,
+        need: Need::Default(default),
+        doc: "How long to wait between two polls.",
     }
 }
 

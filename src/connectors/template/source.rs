@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::{Door, refusal};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
-use crate::connectors::pollers::keys::every;
+use crate::connectors::pollers::keys;
 use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole, reading};
 use crate::event::{NewEvent, Payload, Version};
 use crate::outcome::Outcome;
@@ -27,12 +27,7 @@ const FIELDS: &[Field] = &[
         need: Need::Required,
         doc: "The notebook's id: the last part of its address.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("1m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("1m"),
     Field {
         name: "start",
         kind: Kind::Choice(&["now", "all"]),
@@ -68,7 +63,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     Ok(SourceRole::Poller(Box::new(Source {
         door: Door::of(build)?,
         notebook: settings.text("notebook").unwrap_or_default().to_owned(),
-        every: every(build)?,
+        every: keys::every(build)?,
         all: settings.text("start") == Some("all"),
         client: build.client.clone(),
         clock: build.clock.clone(),

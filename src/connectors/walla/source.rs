@@ -53,12 +53,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "The form's id in the Open API, in place of `project`.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("1m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("1m"),
     Field {
         name: "start",
         kind: Kind::Text,

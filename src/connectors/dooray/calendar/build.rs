@@ -43,12 +43,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "What is looked at, around now; a year at most. An event that leaves it is not deleted.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,

@@ -24,12 +24,7 @@ const FIELDS: &[Field] = &[
         need: Need::Required,
         doc: "The project's id, the number in the address of its page.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,

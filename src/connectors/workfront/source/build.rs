@@ -26,12 +26,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "Which objects: fields and values, with `FIELD_Mod` and `FIELD_Range` as in the vendor's searches.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,
