@@ -138,7 +138,7 @@ impl Subscriptions {
             // It is there already: that was wanted.
             StatusCode::CONFLICT => {
                 let there = self.list().await?.into_iter().find(|one| one.url == url.as_str() && one.about == about);
-                there.ok_or_else(|| PollError::Stop { why: answer::summary(&answer) })
+                there.ok_or_else(|| PollError::stop(answer::summary(&answer)))
             }
             _ => Err(self.refused(&answer)),
         }
