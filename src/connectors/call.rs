@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method};
@@ -149,6 +151,32 @@ pub fn secret_header(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// The value of `Authorization: Basic …` (RFC 7617), which holds the secret as good as open.
+#[must_use]
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// The URL of an account, below which paths can be put.
+///
+/// # Errors
+/// It is none, as a sentence.
+pub fn base(url: &str) -> Result<Url, String> {
+    let url = Url::parse(url).ok().filter(|url| !url.cannot_be_a_base() && url.has_host());
+    url.ok_or_else(|| "the account's `url` is no http or https URL".to_owned())
+}
+
+/// A path below it. Each part is a segment of its own, percent-encoded: an id with a slash leads nowhere else.
+#[must_use]
+pub fn below<'a>(base: &Url, path: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = base.clone();
+    // What `base` gives has segments.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }
 
 impl Answer {

@@ -25,7 +25,7 @@ mod download;
 pub const MAX_ANSWER: usize = 1 << 20;
 
 /// How long to wait for a connection: name, TCP and TLS together.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 // Shorter than the keep-alive of the servers in use (5 s at the least): a connection that the server closes while a
 // call is on its way leaves that call in doubt.

@@ -1,5 +1,6 @@
 //! What a webhook is: verified bytes in, events out.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ pub trait Hook: Send + Sync {
 }
 
 /// A request to a hook.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct HookRequest<'a> {
     /// Method.
     pub method: &'a Method,
@@ -70,6 +71,13 @@ pub struct HookRequest<'a> {
     pub path_secret: Option<&'a str>,
     /// Raw body.
     pub body: &'a Bytes,
+}
+
+impl fmt::Debug for HookRequest<'_> {
+    // Path, query, headers and body may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HookRequest({}, {} bytes)", self.method, self.body.len())
+    }
 }
 
 /// What a hook read.

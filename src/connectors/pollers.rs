@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::client::SendError;
 use crate::event::NewEvent;
+
+pub mod keys;
 
 /// Asks a vendor for news.
 #[async_trait]
@@ -74,6 +78,38 @@ pub enum PollError {
         /// In words.
         why: String,
     },
+}
+
+impl PollError {
+    /// Passing trouble that is this source's alone.
+    pub fn retry(after: Option<Duration>, why: impl Into<String>) -> Self {
+        Self::Retry { after, account: false, why: why.into() }
+    }
+
+    /// Stops the source.
+    pub fn stop(why: impl Into<String>) -> Self {
+        Self::Stop { why: why.into() }
+    }
+}
+
+impl From<SendError> for PollError {
+    /// A question can be asked again, whether it reached the vendor or not; not with credentials that are refused.
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Refused(why) => Self::Suspend { why },
+            SendError::NotSent(_) | SendError::NoAnswer(_) => Self::retry(None, error.to_string()),
+        }
+    }
+}
+
+/// Reads a stored cursor.
+///
+/// # Errors
+/// [`PollError::Stop`] for what another version, or another kind of source, has left there.
+pub(super) fn read_cursor<T: DeserializeOwned>(value: &Value) -> Result<T, PollError> {
+    T::deserialize(value).map_err(|error| {
+        PollError::stop(format!("the stored cursor cannot be read ({error}); forget it to start anew"))
+    })
 }
 
 /// What a source remembered at its last poll: one entry a subject.

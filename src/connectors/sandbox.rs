@@ -26,6 +26,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -96,6 +98,20 @@ pub async fn serve(vendor: Router, clock: Clock, address: SocketAddr) -> io::Res
     connections.spawn(accept(listener, Arc::new(stand), connections.clone()));
     connections.close();
     Ok(Served { url, faults, calls, vendor, connections, stop: stop.drop_guard() })
+}
+
+/// A vendor's switches with those of `wanted` changed that it has.
+///
+/// # Errors
+/// What of them no switch takes.
+pub(super) fn changed<T: Serialize + DeserializeOwned>(switches: &T, wanted: &Value) -> Result<T, String> {
+    let mut all = serde_json::to_value(switches).unwrap_or_default();
+    for (name, value) in all.as_object_mut().into_iter().flatten() {
+        if let Some(wanted) = wanted.get(name) {
+            value.clone_from(wanted);
+        }
+    }
+    serde_json::from_value(all).map_err(|error| error.to_string())
 }
 
 struct Stand {

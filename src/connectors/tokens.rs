@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Answer;
 use super::call::secret_header;
+use super::client::SendError;
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -59,6 +60,13 @@ pub enum TokenError {
     /// The credentials that it is renewed with are refused.
     #[error("no access token: {0}")]
     Refused(String),
+}
+
+impl From<SendError> for TokenError {
+    /// The call for a token bears none itself: that it was not sent says nothing about its credentials.
+    fn from(error: SendError) -> Self {
+        Self::Retry(error.to_string())
+    }
 }
 
 /// Gets a new token from the vendor.

@@ -4,18 +4,23 @@
 //! that pauses an account is a suspension with an end. What other processes that share the store stop and resume is
 //! seen here a few seconds later ([`Halts::follow`]).
 
+mod probes;
+
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::outcome::Scope;
 use crate::store::{Store, StoreError, Suspension};
+use probes::PROBE_SELDOM;
+
+pub use probes::next_probe;
 
 /// Everything that is stopped now.
 pub struct Halts {
@@ -42,18 +47,6 @@ struct Image {
 
 /// How often the store is read again.
 const FOLLOW: std::time::Duration = std::time::Duration::from_secs(3);
-/// How long a probe may take before it counts as given up.
-const PROBE: SignedDuration = SignedDuration::from_mins(2);
-/// The least and the longest time between two probes; in between it grows with the time that the suspension lasts.
-const PROBE_FIRST: SignedDuration = SignedDuration::from_mins(1);
-const PROBE_SELDOM: SignedDuration = SignedDuration::from_hours(1);
-
-/// When to try next whether what is suspended works again: after a minute, then twice as late each time, then hourly.
-#[must_use]
-pub fn next_probe(since: Timestamp, now: Timestamp) -> Timestamp {
-    let lasted = now.duration_since(since).clamp(PROBE_FIRST, PROBE_SELDOM);
-    now.saturating_add(lasted).unwrap_or(Timestamp::MAX)
-}
 
 /// Counts changes, and wakes those who wait for one in the order of their waiting: a watch channel wakes in any order,
 /// and a simulated history could not be lived again.
@@ -201,66 +194,6 @@ impl Halts {
         Ok(was)
     }
 
-    /// Takes it on oneself to try whether what is suspended works again: true for one caller alone, when its time has
-    /// come. Until [`Halts::probed`] the calls of that caller are let through.
-    pub async fn claim_probe(&self, scope: Scope, name: &str) -> bool {
-        let now = self.clock.now();
-        let key = (scope, name.to_owned());
-        let due = {
-            let image = self.read();
-            let is_being = image.probing.get(&key).is_some_and(|until| *until > now);
-            image.stopped.get(&key).filter(|s| !is_being && s.probe.is_some_and(|at| at <= now)).cloned()
-        };
-        let Some(due) = due else { return false };
-        let next = next_probe(due.since, now);
-        match self.store.claim_probe(due, next).await {
-            Ok(mine) => {
-                let mut image = self.write();
-                if let Some(stopped) = image.stopped.get_mut(&key) {
-                    stopped.probe = Some(next);
-                }
-                if mine {
-                    image.probing.insert(key, now.saturating_add(PROBE).unwrap_or(Timestamp::MAX));
-                }
-                mine
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a probe could not be claimed");
-                false
-            }
-        }
-    }
-
-    /// True while somebody in this process tries whether it works again.
-    #[must_use]
-    pub fn is_probed(&self, scope: Scope, name: &str) -> bool {
-        let now = self.clock.now();
-        self.read().probing.get(&(scope, name.to_owned())).is_some_and(|until| *until > now)
-    }
-
-    /// Ends a probe. A good answer resumes what was suspended before it; not what was suspended anew since, nor by a person.
-    pub async fn probed(&self, scope: Scope, name: &str, good: bool) {
-        let key = (scope, name.to_owned());
-        let probed = {
-            let mut image = self.write();
-            image.probing.remove(&key);
-            image.stopped.get(&key).filter(|s| good && s.until.is_none() && s.probe.is_some()).cloned()
-        };
-        let Some(probed) = probed else { return };
-        match self.store.lift(probed.clone()).await {
-            Ok(lifted) => {
-                self.forget_exactly(&probed);
-                if lifted {
-                    self.write().lifted.insert(key, (probed.since, self.clock.now()));
-                    tracing::info!(scope = scope.name(), %name, "resumed: it works again");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, scope = scope.name(), %name, "it works again, but stays suspended until the next probe");
-            }
-        }
-    }
-
     /// Everything that is stopped and has not run out.
     #[must_use]
     pub fn all(&self) -> Vec<Suspension> {
@@ -402,120 +335,4 @@ pub async fn sleep_until(clock: &Clock, until: Timestamp) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::sqlite::{SqliteStore, open};
-
-    /// The images that two processes have of one store.
-    struct Bench {
-        one: Halts,
-        other: Halts,
-        clock: Clock,
-        _folder: tempfile::TempDir,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().expect("a folder");
-            let clock = Clock::manual("2026-11-30T14:00:00Z".parse().expect("a time"));
-            let db = open(&folder.path().join("dari.db")).expect("opens");
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::new(db, clock.clone()));
-            let halts = || Halts::new(Arc::clone(&store), clock.clone(), Vec::new());
-            Self { one: halts(), other: halts(), clock, _folder: folder }
-        }
-
-        /// An account, suspended until so many minutes from now, or until a probe so many from now.
-        fn account(&self, until: Option<i64>, probe: Option<i64>) -> Suspension {
-            let at = |minutes: Option<i64>| minutes.map(|m| self.clock.now() + SignedDuration::from_mins(m));
-            let (scope, name, why) = (Scope::Account, "crm".to_owned(), "401".to_owned());
-            Suspension { scope, name, why, since: self.clock.now(), until: at(until), probe: at(probe) }
-        }
-
-        fn pass(&self, minutes: i64) {
-            self.clock.advance(SignedDuration::from_mins(minutes));
-        }
-    }
-
-    const CRM: [(Scope, &str); 1] = [(Scope::Account, "crm")];
-
-    #[tokio::test]
-    async fn what_one_process_stops_and_resumes_the_other_sees() {
-        let bench = Bench::new();
-        bench.one.suspend(bench.account(None, None)).await.expect("stored");
-        assert!(bench.other.any(&CRM).is_none());
-        bench.other.refresh().await.expect("read");
-        assert_eq!(bench.other.any(&CRM), bench.one.any(&CRM));
-        bench.other.resume(Scope::Account, "crm").await.expect("stored");
-        bench.one.refresh().await.expect("read");
-        assert!(bench.one.any(&CRM).is_none());
-    }
-
-    #[tokio::test]
-    async fn the_end_of_a_pause_leaves_alone_what_was_suspended_since() {
-        let bench = Bench::new();
-        bench.one.suspend(bench.account(Some(1), None)).await.expect("stored");
-        bench.other.refresh().await.expect("read");
-        bench.pass(2);
-        // The other process hears of refused credentials before this one sees that the pause is over.
-        bench.other.suspend(bench.account(None, None)).await.expect("stored");
-        bench.one.clear(&CRM).await;
-        bench.one.refresh().await.expect("read");
-        assert!(bench.one.any(&CRM).is_some_and(|halt| halt.until.is_none()));
-    }
-
-    #[tokio::test]
-    async fn one_of_all_probes_when_it_is_time() {
-        let bench = Bench::new();
-        bench.one.suspend(bench.account(None, Some(1))).await.expect("stored");
-        bench.other.refresh().await.expect("read");
-        assert!(!bench.one.claim_probe(Scope::Account, "crm").await, "not yet");
-        bench.pass(1);
-        assert!(bench.one.claim_probe(Scope::Account, "crm").await);
-        assert!(!bench.one.claim_probe(Scope::Account, "crm").await, "it is under way");
-        assert!(!bench.other.claim_probe(Scope::Account, "crm").await, "in the other process");
-        bench.one.probed(Scope::Account, "crm", false).await;
-        assert!(bench.one.any(&CRM).is_some());
-        bench.pass(1);
-        bench.other.refresh().await.expect("read");
-        assert!(bench.other.claim_probe(Scope::Account, "crm").await);
-        bench.other.probed(Scope::Account, "crm", true).await;
-        bench.one.refresh().await.expect("read");
-        assert!(bench.one.any(&CRM).is_none());
-    }
-
-    #[tokio::test]
-    async fn a_probe_resumes_nothing_that_a_person_stopped_meanwhile() {
-        let bench = Bench::new();
-        bench.one.suspend(bench.account(None, Some(1))).await.expect("stored");
-        bench.pass(1);
-        assert!(bench.one.claim_probe(Scope::Account, "crm").await);
-        bench.one.resume(Scope::Account, "crm").await.expect("stored");
-        bench.one.suspend(bench.account(None, None)).await.expect("stored");
-        bench.one.probed(Scope::Account, "crm", true).await;
-        bench.one.refresh().await.expect("read");
-        assert!(bench.one.any(&CRM).is_some());
-    }
-
-    #[tokio::test]
-    async fn what_a_person_stops_is_not_probed() {
-        let bench = Bench::new();
-        bench.one.suspend(bench.account(None, Some(1))).await.expect("stored");
-        bench.one.stop(Scope::Account, "crm", "maintenance".to_owned()).await.expect("stored");
-        bench.pass(1);
-        assert!(!bench.one.claim_probe(Scope::Account, "crm").await);
-        bench.other.refresh().await.expect("read");
-        assert_eq!(bench.other.any(&CRM).map(|halt| halt.why).as_deref(), Some("maintenance"));
-    }
-
-    #[test]
-    fn probes_become_seldom() {
-        let since: Timestamp = "2026-11-30T14:00:00Z".parse().expect("a time");
-        let mut at = since;
-        let mut minutes = Vec::new();
-        for _ in 0..8 {
-            at = next_probe(since, at);
-            minutes.push(at.duration_since(since).as_mins());
-        }
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 64, 124]);
-    }
-}
+mod tests;

@@ -188,13 +188,9 @@ async fn told(bridge: &Running, slack: &Served, count: usize) -> Vec<String> {
         .await
 }
 
-/// Lets the watch look twice.
-async fn looks(bridge: &Running) {
-    for _ in 0..2 {
-        let renewed = bridge.operator().store.lease("probe-of-test", "t", 1, bridge.operator().clock.now()).await;
-        renewed.unwrap();
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
-    }
+/// Gives operators something to be told of. Whoever has told it has looked at all else, and told what was news there.
+async fn mark(bridge: &Running) {
+    bridge.operator().suspend(Scope::Source, "in", Some("a mark".to_owned())).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,21 +214,24 @@ async fn p5_operators_are_told_once_and_when_it_is_over() {
     // A restart tells it no second time.
     bridge.stop().await;
     let bridge = world.start().await;
-    looks(&bridge).await;
-    assert_eq!(messages(&slack).await.len(), 1);
+    mark(&bridge).await;
+    let marked = told(&bridge, &slack, 2).await;
+    assert!(marked.len() == 2 && marked[1].starts_with("source in is suspended"), "{marked:?}");
     receiver.now(|_, _| Answer::Ok);
     bridge.operator().resume(Scope::Account, "out").await.unwrap();
+    bridge.operator().resume(Scope::Source, "in").await.unwrap();
     bridge.ended("a", "news", "delivered").await;
     // Calm for a minute: then it is over.
     bridge
         .until("it to be noted", async |op| {
             let book = op.store.fact("alerts").await.unwrap()?;
-            (!book["account/out"]["gone"].is_null()).then_some(())
+            ["account/out", "source/in"].iter().all(|about| !book[about]["gone"].is_null()).then_some(())
         })
         .await;
     world.advance(Duration::from_secs(61));
-    let all = told(&bridge, &slack, 2).await;
-    assert_eq!(all[1], format!("account out goes on. It was suspended since {since}."));
+    let all = told(&bridge, &slack, 4).await;
+    assert_eq!(all[2], format!("account out goes on. It was suspended since {since}."));
+    assert!(all[3].starts_with("source in goes on."), "{}", all[3]);
     bridge
         .until("an empty book", async |op| (op.store.fact("alerts").await.unwrap() == Some(json!({}))).then_some(()))
         .await;
@@ -284,8 +283,9 @@ routes:
     // Nine are used: nothing new.
     bridge.send(json!({"id": "b", "s": "1", "n": 1})).await;
     bridge.ended("b", "news", "delivered").await;
-    looks(&bridge).await;
-    assert_eq!(ops.count(), 1);
+    mark(&bridge).await;
+    let calls = ops.reach(2).await;
+    assert_eq!((calls.len(), &calls[1].body["about"]), (2, &json!("source/in")));
     bridge.stop().await;
 }
 

@@ -162,36 +162,39 @@ routes:
             process.signal("TERM");
             assert_eq!(process.ended().await, Some(0));
         }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (code, text) = done(dir.path(), &["trace", "d-1"]).await;
-            let whole = code == 0 && text.contains("ended      duplicate: was delivered already");
-            if !whole && Instant::now() < deadline {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            for words in
-                ["issues.opened of git", "subject acme/bridge#7", "route issues → mine", "attempt 1 delivered 200"]
-            {
-                assert!(code == 0 && text.contains(words), "{words} in {text}");
-            }
-            break;
-        }
-        let (code, text) = done(dir.path(), &["events"]).await;
-        assert!(code == 0 && text.contains("d-1") && text.contains("issues: delivered"), "{text}");
-        let (code, text) = done(dir.path(), &["events", "--refused"]).await;
-        assert!(code == 0 && text.contains("401") && text.contains("the signature does not match"), "{text}");
-        let (code, text) = done(dir.path(), &["sinks"]).await;
-        assert!(code == 0 && text.contains("mine") && text.contains("ok"), "{text}");
-        assert_eq!(done(dir.path(), &["dead"]).await, (0, "no dead letters\n".to_owned()));
-        let (code, text) = done(dir.path(), &["sinks", "suspend", "mne"]).await;
-        assert_eq!((code, text.as_str()), (1, "error: there is no sink \"mne\"; did you mean \"mine\"?\n"));
-        let (code, text) = done(dir.path(), &["trace", "d-99"]).await;
-        assert!(code == 1 && text.contains("d-99"), "{text}");
+        commands_tell_what_happened(dir.path()).await;
     }
     assert_eq!(receiver.count(), 2);
     let log = process.said.lock().unwrap().join("\n");
     assert!(!log.contains("hunter2"), "{log}");
+}
+
+async fn commands_tell_what_happened(dir: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (code, text) = done(dir, &["trace", "d-1"]).await;
+        let whole = code == 0 && text.contains("ended      duplicate: was delivered already");
+        if !whole && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        for words in ["issues.opened of git", "subject acme/bridge#7", "route issues → mine", "attempt 1 delivered 200"]
+        {
+            assert!(code == 0 && text.contains(words), "{words} in {text}");
+        }
+        break;
+    }
+    let (code, text) = done(dir, &["events"]).await;
+    assert!(code == 0 && text.contains("d-1") && text.contains("issues: delivered"), "{text}");
+    let (code, text) = done(dir, &["events", "--refused"]).await;
+    assert!(code == 0 && text.contains("401") && text.contains("the signature does not match"), "{text}");
+    let (code, text) = done(dir, &["sinks"]).await;
+    assert!(code == 0 && text.contains("mine") && text.contains("ok"), "{text}");
+    assert_eq!(done(dir, &["dead"]).await, (0, "no dead letters\n".to_owned()));
+    let (code, text) = done(dir, &["sinks", "suspend", "mne"]).await;
+    assert_eq!((code, text.as_str()), (1, "error: there is no sink \"mne\"; did you mean \"mine\"?\n"));
+    let (code, text) = done(dir, &["trace", "d-99"]).await;
+    assert!(code == 1 && text.contains("d-99"), "{text}");
 }
 
 /// Sends events of a few subjects of its own, one after the other, to whichever address is good now. What is refused or

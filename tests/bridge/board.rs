@@ -176,7 +176,22 @@ async fn what_is_done_on_the_pages_is_in_the_journal_with_who_did_it() {
     });
     assert_eq!(step.as_deref(), Some("replayed dead letter 1, by 김하나 (dashboard)"));
 
-    // Programs say who they are, or are the API.
+    programs_say_who_they_are(&bridge, &reader).await;
+    let all = actions(&bridge.operator().actions(10).await.unwrap());
+    assert_eq!(
+        all[2..],
+        [
+            "began a replay of dead letter 1, by 김하나 (dashboard)",
+            "resumed sink out, by 김하나 (dashboard)",
+            "suspended sink out (tea <time>), by 김하나 (dashboard)",
+        ]
+    );
+    assert_eq!(reader.post("/logout", &[]).await.headers()["location"], "/login");
+    bridge.stop().await;
+}
+
+/// Or are the API.
+async fn programs_say_who_they_are(bridge: &Running, reader: &Reader<'_>) {
     let api = |by: &'static str| {
         let request =
             bridge.http.post(reader.url("/api/routes/news/suspend")).bearer_auth("hunter2-admin").json(&json!({}));
@@ -189,17 +204,6 @@ async fn what_is_done_on_the_pages_is_in_the_journal_with_who_did_it() {
     let told: Value = told.json().await.unwrap();
     assert_eq!(told[0]["what"], "suspended route news (suspended by a person), by backup job");
     assert_eq!(told[1]["what"], "suspended route news (suspended by a person), by the API");
-    let all = actions(&bridge.operator().actions(10).await.unwrap());
-    assert_eq!(
-        all[2..],
-        [
-            "began a replay of dead letter 1, by 김하나 (dashboard)",
-            "resumed sink out, by 김하나 (dashboard)",
-            "suspended sink out (tea <time>), by 김하나 (dashboard)",
-        ]
-    );
-    assert_eq!(reader.post("/logout", &[]).await.headers()["location"], "/login");
-    bridge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dari::outcome::Scope;
 use serde_json::json;
 
-use crate::bridge::{HEAD, World};
+use crate::bridge::{HEAD, Running, World};
 use crate::receiver::{Answer, Receiver};
 
 /// Routes to one sink at the receiver, which gives no ids.
@@ -284,6 +284,18 @@ async fn p3_the_newest_state_stands_for_those_that_wait_with_it() {
     bridge.stop().await;
 }
 
+/// Sends four states of one subject, of which the last three wait together until the call for the first has its answer.
+async fn four_states(world: &World, receiver: &Receiver) -> Running {
+    let bridge = world.start().await;
+    for n in 1..=4 {
+        bridge.send(json!({"id": format!("e{n}"), "s": "1", "v": n, "n": n})).await;
+    }
+    bridge.send(json!({"id": "z", "s": "2", "v": 1, "n": 100})).await;
+    receiver.reach(2).await;
+    receiver.release();
+    bridge
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_where_the_newest_is_refused_the_next_newest_is_applied() {
     let receiver = Receiver::start(|got, _| match got.n() {
@@ -293,13 +305,7 @@ async fn p3_where_the_newest_is_refused_the_next_newest_is_applied() {
     })
     .await;
     let world = World::new(&plain(&receiver.url, STATE));
-    let bridge = world.start().await;
-    for n in 1..=4 {
-        bridge.send(json!({"id": format!("e{n}"), "s": "1", "v": n, "n": n})).await;
-    }
-    bridge.send(json!({"id": "z", "s": "2", "v": 1, "n": 100})).await;
-    receiver.reach(2).await;
-    receiver.release();
+    let bridge = four_states(&world, &receiver).await;
     bridge.ended("e4", "state", "rejected").await;
     assert_eq!(bridge.ended("e2", "state", "superseded").await, "by in/e3");
     bridge.drained("state").await;
@@ -316,13 +322,7 @@ async fn p3_while_the_newest_is_retried_the_older_ones_cost_no_call() {
     })
     .await;
     let world = World::new(&plain(&receiver.url, STATE));
-    let bridge = world.start().await;
-    for n in 1..=4 {
-        bridge.send(json!({"id": format!("e{n}"), "s": "1", "v": n, "n": n})).await;
-    }
-    bridge.send(json!({"id": "z", "s": "2", "v": 1, "n": 100})).await;
-    receiver.reach(2).await;
-    receiver.release();
+    let bridge = four_states(&world, &receiver).await;
     bridge.ended("e4", "state", "delivered").await;
     bridge.drained("state").await;
     assert_eq!(receiver.numbers().last(), Some(&4), "the newest is what is there");

@@ -7,7 +7,7 @@ use dari::outcome::Scope;
 use dari::store::journal::{EventFilter, Step};
 use serde_json::json;
 
-use crate::bridge::World;
+use crate::bridge::{Running, World};
 use crate::receiver::{Answer, Receiver};
 
 fn words(step: &Step) -> String {
@@ -202,15 +202,7 @@ routes:
     assert!(receiver.calls().iter().any(|c| c.body["phone"] == PHONE), "the sink is given it");
     bridge.operator().journal.flush().await.unwrap();
     let op = bridge.operator();
-    let mut shown = vec![
-        serde_json::to_string(&op.events(EventFilter::default()).await.unwrap()).unwrap(),
-        serde_json::to_string(&bridge.dead().await).unwrap(),
-        serde_json::to_string(&op.routes().await.unwrap()).unwrap(),
-        serde_json::to_string(&op.accounts().await.unwrap()).unwrap(),
-        serde_json::to_string(&op.sinks().await.unwrap()).unwrap(),
-        serde_json::to_string(&op.sources().await.unwrap()).unwrap(),
-        format!("{:?}", op.config),
-    ];
+    let mut shown = overview(&bridge).await;
     for n in 0..12 {
         shown.push(serde_json::to_string(&op.trace(&format!("e{n}")).await.unwrap()).unwrap());
     }
@@ -232,4 +224,18 @@ routes:
             assert_eq!(at, None, "{secret} is shown");
         }
     }
+}
+
+/// All that a bridge tells of itself.
+async fn overview(bridge: &Running) -> Vec<String> {
+    let op = bridge.operator();
+    vec![
+        serde_json::to_string(&op.events(EventFilter::default()).await.unwrap()).unwrap(),
+        serde_json::to_string(&bridge.dead().await).unwrap(),
+        serde_json::to_string(&op.routes().await.unwrap()).unwrap(),
+        serde_json::to_string(&op.accounts().await.unwrap()).unwrap(),
+        serde_json::to_string(&op.sinks().await.unwrap()).unwrap(),
+        serde_json::to_string(&op.sources().await.unwrap()).unwrap(),
+        format!("{:?}", op.config),
+    ]
 }

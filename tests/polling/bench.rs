@@ -1,21 +1,20 @@
-//! What a loop runs on in a test: a real store, a broker and a journal that remember, and tricks to play on it.
+//! What a loop runs on in a test: a real store and journal, and a real broker that tricks are played on.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dari::broker::{Binding, Broker, BrokerError, Consumer, Depth, Message};
+use dari::broker::embedded::{Embedded, EmbeddedBroker};
+use dari::broker::{self, Binding, Broker, BrokerError, Consumer, Depth, Message};
 use dari::clock::Clock;
 use dari::connectors::Poller;
 use dari::deliver::halts::Halts;
 use dari::event::Event;
 use dari::outcome::Scope;
 use dari::poll::PollLoop;
-use dari::store::journal::{Entry, EventFilter, Journal, Listed, Polled, Record, Refused};
-use dari::store::sqlite::{self, SqliteStore};
-use dari::store::{self, Store};
+use dari::store::Store;
+use dari::store::journal::{Journal, Polled};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -30,7 +29,7 @@ pub struct Bench {
     pub store: Arc<dyn Store>,
     pub halts: Arc<Halts>,
     pub broker: Arc<Tape>,
-    pub journal: Arc<Notes>,
+    journal: Arc<dyn Journal>,
     pub wake: Arc<Notify>,
     _dir: tempfile::TempDir,
 }
@@ -55,15 +54,16 @@ impl Running {
 }
 
 impl Bench {
-    pub fn new(clock: &Clock) -> Self {
+    pub async fn new(clock: &Clock) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(&dir.path().join("dari.db"), clock);
+        let Embedded { store, broker, journal } = Embedded::open(&dir.path().join("dari.db"), clock.clone()).unwrap();
+        let store: Arc<dyn Store> = store;
         Self {
             clock: clock.clone(),
             halts: Arc::new(Halts::new(Arc::clone(&store), clock.clone(), Vec::new())),
             store,
-            broker: Arc::default(),
-            journal: Arc::default(),
+            broker: Arc::new(Tape::over(broker).await),
+            journal,
             wake: Arc::default(),
             _dir: dir,
         }
@@ -82,7 +82,7 @@ impl Bench {
             store: Arc::clone(&self.store),
             halts: Arc::clone(&self.halts),
             broker: Arc::clone(&self.broker) as Arc<dyn Broker>,
-            journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
+            journal: Arc::clone(&self.journal),
             clock: self.clock.clone(),
             owner: owner.to_owned(),
             wake: Arc::clone(wake),
@@ -97,15 +97,19 @@ impl Bench {
 
     /// Waits until `count` events were published.
     pub async fn published(&self, count: usize) -> Vec<Arc<Event>> {
-        until(&format!("{count} events"), async || self.broker.events().len() >= count).await;
-        self.broker.events()
+        until(&format!("{count} events"), async || self.broker.events().await.len() >= count).await;
+        self.broker.events().await
     }
 
     /// Waits until the journal holds `count` polls that fit.
     pub async fn polled(&self, count: usize, fits: impl Fn(&Polled) -> bool) -> Vec<Polled> {
-        let fitting = || self.journal.0.lock().unwrap().iter().filter(|p| fits(p)).cloned().collect::<Vec<_>>();
-        until(&format!("{count} polls in the journal"), async || fitting().len() >= count).await;
-        fitting()
+        let fitting = async || {
+            self.journal.flush().await.unwrap();
+            let polls = self.journal.polled(SOURCE, 10_000).await.unwrap();
+            polls.into_iter().rev().filter(|polled| fits(polled)).collect::<Vec<_>>()
+        };
+        until(&format!("{count} polls in the journal"), async || fitting().await.len() >= count).await;
+        fitting().await
     }
 
     /// Waits until something is suspended; scope, name and reason.
@@ -114,10 +118,6 @@ impl Bench {
         let first = self.store.suspensions().await.unwrap().remove(0);
         (first.scope, first.name, first.why)
     }
-}
-
-fn open(path: &Path, clock: &Clock) -> Arc<dyn Store> {
-    Arc::new(SqliteStore::new(sqlite::open(path).unwrap(), clock.clone()))
 }
 
 /// Waits for a condition, at most ten seconds.
@@ -142,17 +142,26 @@ pub enum Trick {
     KeepAndSteal(Arc<dyn Store>, Clock),
 }
 
-/// A broker that only takes.
-#[derive(Default)]
+/// A queue that takes all events, and that nobody consumes.
+const QUEUE: &str = "tape";
+
+/// A broker that fails where a trick says so.
 pub struct Tape {
-    events: Mutex<Vec<Arc<Event>>>,
-    pub tricks: Mutex<VecDeque<Trick>>,
+    kept: Arc<EmbeddedBroker>,
+    tricks: Mutex<VecDeque<Trick>>,
     pub entered: Notify,
 }
 
 impl Tape {
-    pub fn events(&self) -> Vec<Arc<Event>> {
-        self.events.lock().unwrap().clone()
+    async fn over(kept: Arc<EmbeddedBroker>) -> Self {
+        kept.declare(vec![Binding { queue: QUEUE.to_owned(), sources: None, types: None }]).await.unwrap();
+        Self { kept, tricks: Mutex::default(), entered: Notify::new() }
+    }
+
+    /// All that was published, in that order.
+    pub async fn events(&self) -> Vec<Arc<Event>> {
+        let stored = self.kept.first(QUEUE, usize::MAX).await.unwrap();
+        stored.into_iter().map(|message| message.event.unwrap()).collect()
     }
 
     pub fn play(&self, trick: Trick) {
@@ -162,7 +171,7 @@ impl Tape {
 
 #[async_trait]
 impl Broker for Tape {
-    async fn publish(&self, events: Vec<Arc<Event>>) -> dari::broker::Result<()> {
+    async fn publish(&self, events: Vec<Arc<Event>>) -> broker::Result<()> {
         let trick = if events.is_empty() { None } else { self.tricks.lock().unwrap().pop_front() };
         self.entered.notify_one();
         match &trick {
@@ -170,7 +179,7 @@ impl Broker for Tape {
             Some(Trick::Gate(open)) => open.notified().await,
             _ => {}
         }
-        self.events.lock().unwrap().extend(events);
+        self.kept.publish(events).await?;
         match trick {
             Some(Trick::KeepAndHang) => std::future::pending().await,
             Some(Trick::KeepAndSteal(store, clock)) => {
@@ -183,80 +192,35 @@ impl Broker for Tape {
         Ok(())
     }
 
-    async fn declare(&self, _: Vec<Binding>) -> dari::broker::Result<()> {
-        unimplemented!()
+    async fn declare(&self, bindings: Vec<Binding>) -> broker::Result<()> {
+        self.kept.declare(bindings).await
     }
 
-    async fn publish_to(&self, _: &str, _: Arc<Event>) -> dari::broker::Result<()> {
-        unimplemented!()
+    async fn publish_to(&self, queue: &str, event: Arc<Event>) -> broker::Result<()> {
+        self.kept.publish_to(queue, event).await
     }
 
-    async fn consume(&self, _: &str, _: usize) -> dari::broker::Result<Box<dyn Consumer>> {
-        unimplemented!()
+    async fn consume(&self, queue: &str, prefetch: usize) -> broker::Result<Box<dyn Consumer>> {
+        self.kept.consume(queue, prefetch).await
     }
 
-    async fn wait(&self, _: &str, _: &Message, _: u32, _: Timestamp) -> dari::broker::Result<()> {
-        unimplemented!()
+    async fn wait(&self, queue: &str, message: &Message, attempt: u32, due: Timestamp) -> broker::Result<()> {
+        self.kept.wait(queue, message, attempt, due).await
     }
 
-    async fn ack(&self, _: &str, _: &Message) -> dari::broker::Result<()> {
-        unimplemented!()
+    async fn ack(&self, queue: &str, message: &Message) -> broker::Result<()> {
+        self.kept.ack(queue, message).await
     }
 
-    async fn depths(&self) -> dari::broker::Result<Vec<Depth>> {
-        unimplemented!()
+    async fn depths(&self) -> broker::Result<Vec<Depth>> {
+        self.kept.depths().await
     }
 
-    async fn rename(&self, _: &str, _: &str) -> dari::broker::Result<()> {
-        unimplemented!()
+    async fn rename(&self, from: &str, to: &str) -> broker::Result<()> {
+        self.kept.rename(from, to).await
     }
 
-    async fn remove(&self, _: &str) -> dari::broker::Result<u64> {
-        unimplemented!()
-    }
-}
-
-/// A journal of polls.
-#[derive(Default)]
-pub struct Notes(Mutex<Vec<Polled>>);
-
-#[async_trait]
-impl Journal for Notes {
-    fn record(&self, record: Record) {
-        if let Record::Polled(polled) = record {
-            self.0.lock().unwrap().push(polled);
-        }
-    }
-
-    async fn received(&self, _: Vec<Arc<Event>>) -> store::Result<()> {
-        unimplemented!()
-    }
-
-    async fn flush(&self) -> store::Result<()> {
-        unimplemented!()
-    }
-
-    async fn events(&self, _: EventFilter) -> store::Result<Vec<Listed>> {
-        unimplemented!()
-    }
-
-    async fn journey(&self, _: &str) -> store::Result<Vec<Entry>> {
-        unimplemented!()
-    }
-
-    async fn refused(&self, _: Option<&str>, _: usize) -> store::Result<Vec<Refused>> {
-        unimplemented!()
-    }
-
-    async fn polled(&self, _: &str, _: usize) -> store::Result<Vec<Polled>> {
-        unimplemented!()
-    }
-
-    async fn forget(&self, _: Timestamp, _: Timestamp, _: usize) -> store::Result<usize> {
-        unimplemented!()
-    }
-
-    fn store_bodies(&self, _: bool) {
-        unimplemented!()
+    async fn remove(&self, queue: &str) -> broker::Result<u64> {
+        self.kept.remove(queue).await
     }
 }

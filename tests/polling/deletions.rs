@@ -69,12 +69,12 @@ impl Poller for Shelf {
     }
 }
 
-fn bench() -> Bench {
-    Bench::new(&Clock::manual("2026-11-21T00:00:00Z".parse().unwrap()))
+async fn bench() -> Bench {
+    Bench::new(&Clock::manual("2026-11-21T00:00:00Z".parse().unwrap())).await
 }
 
-fn deleted(bench: &Bench) -> usize {
-    bench.broker.events().iter().filter(|event| event.kind == "item.deleted").count()
+async fn deleted(bench: &Bench) -> usize {
+    bench.broker.events().await.iter().filter(|event| event.kind == "item.deleted").count()
 }
 
 async fn known(bench: &Bench) -> usize {
@@ -92,11 +92,11 @@ async fn confirm(bench: &Bench) -> Option<Asked> {
 #[tokio::test]
 async fn p9_few_deletions_and_a_small_part_pass() {
     for (count, gone) in [(10, 10), (100, 20)] {
-        let (bench, shelf) = (bench(), Shelf::with(count));
+        let (bench, shelf) = (bench().await, Shelf::with(count));
         let running = bench.run("one", Box::new(shelf.clone()));
         until("all to be known", async || known(&bench).await == count as usize).await;
         shelf.take(0..gone);
-        until("the deletions", async || deleted(&bench) == gone as usize).await;
+        until("the deletions", async || deleted(&bench).await == gone as usize).await;
         running.end().await;
         assert!(bench.store.suspensions().await.unwrap().is_empty());
     }
@@ -104,7 +104,7 @@ async fn p9_few_deletions_and_a_small_part_pass() {
 
 #[tokio::test]
 async fn p9_a_mass_deletion_emits_nothing_stops_the_source_and_asks() {
-    let (bench, shelf) = (bench(), Shelf::with(50));
+    let (bench, shelf) = (bench().await, Shelf::with(50));
     let running = bench.run("one", Box::new(shelf.clone()));
     until("all to be known", async || known(&bench).await == 50).await;
     // One is new, too: it waits with the others, or the cursor would pass them by.
@@ -113,43 +113,43 @@ async fn p9_a_mass_deletion_emits_nothing_stops_the_source_and_asks() {
     let (scope, name, why) = bench.suspended().await;
     assert_eq!((scope, name.as_str()), (Scope::Source, SOURCE));
     insta::assert_snapshot!(why, @"the poll would delete 11 of 50, so nothing of it was sent: see whether that is so at the vendor, then say `dari sources confirm signup` to let it pass, or `dari sources resume signup` to look again");
-    assert_eq!((bench.broker.events().len(), known(&bench).await), (50, 50));
+    assert_eq!((bench.broker.events().await.len(), known(&bench).await), (50, 50));
     assert_eq!(guard::asked(&*bench.store, SOURCE).await.unwrap(), Some(Asked { deleted: 11, known: 50 }));
 
     // Resumed without a word it asks again.
     bench.halts.resume(Scope::Source, SOURCE).await.unwrap();
     bench.wake.notify_one();
     bench.suspended().await;
-    assert_eq!(bench.broker.events().len(), 50);
+    assert_eq!(bench.broker.events().await.len(), 50);
 
     assert_eq!(confirm(&bench).await, Some(Asked { deleted: 11, known: 50 }));
-    until("the deletions", async || deleted(&bench) == 11 && known(&bench).await == 40).await;
+    until("the deletions", async || deleted(&bench).await == 11 && known(&bench).await == 40).await;
 
     // The word was for once.
     shelf.take(11..30);
     let (.., why) = bench.suspended().await;
     assert!(why.starts_with("the poll would delete 19 of 40"), "{why}");
-    assert_eq!(deleted(&bench), 11);
+    assert_eq!(deleted(&bench).await, 11);
     running.end().await;
 }
 
 #[tokio::test]
 async fn p9_a_confirmed_deletion_survives_a_crash_between_publish_and_commit() {
-    let (bench, shelf) = (bench(), Shelf::with(20));
+    let (bench, shelf) = (bench().await, Shelf::with(20));
     let first = bench.run("one", Box::new(shelf.clone()));
     until("all to be known", async || known(&bench).await == 20).await;
     shelf.take(0..20);
     bench.suspended().await;
     bench.broker.play(Trick::KeepAndHang);
     confirm(&bench).await;
-    until("the deletions", async || deleted(&bench) == 20).await;
+    until("the deletions", async || deleted(&bench).await == 20).await;
     first.crash().await;
     assert_eq!(known(&bench).await, 20, "not committed");
 
     bench.clock.advance(jiff::SignedDuration::from_secs(31));
     let second = bench.run("two", Box::new(shelf.clone()));
     until("the commit", async || known(&bench).await == 0).await;
-    let mut ids: Vec<_> = bench.broker.events().iter().skip(20).map(|event| event.id.clone()).collect();
+    let mut ids: Vec<_> = bench.broker.events().await.iter().skip(20).map(|event| event.id.clone()).collect();
     assert_eq!(ids.len(), 40);
     ids.sort();
     ids.dedup();
@@ -165,7 +165,7 @@ async fn p9_a_confirmed_deletion_survives_a_crash_between_publish_and_commit() {
 
 #[tokio::test]
 async fn p9_a_word_that_was_not_needed_in_the_end_lapses() {
-    let (bench, shelf) = (bench(), Shelf::with(20));
+    let (bench, shelf) = (bench().await, Shelf::with(20));
     let running = bench.run("one", Box::new(shelf.clone()));
     until("all to be known", async || known(&bench).await == 20).await;
     shelf.take(0..20);
@@ -176,6 +176,6 @@ async fn p9_a_word_that_was_not_needed_in_the_end_lapses() {
     until("the word to lapse", async || guard::asked(&*bench.store, SOURCE).await.unwrap().is_none()).await;
     shelf.take(0..20);
     bench.suspended().await;
-    assert_eq!(deleted(&bench), 0);
+    assert_eq!(deleted(&bench).await, 0);
     running.end().await;
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use dari::connectors::sandbox::Fault;
 use dari::connectors::{NoMemory, PollError};
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::dooray_world::{Dooray, data, told};
+use crate::dooray_world::Dooray;
+use crate::vendor::{data, told};
 
 const ALL: &str = "{ dooray-calendar: { account: dooray, start: all } }";
 
@@ -52,7 +53,7 @@ async fn what_happens_to_an_event_is_told_in_turn() {
         (&json!(ONE), &json!("2026-11-24T10:30:00+09:00"))
     );
 
-    world.remove_event("1").await;
+    world.remove("events", "1").await;
     let deleted = world.all(&*poller).await;
     assert_eq!(told(&deleted), ["event.deleted 1"]);
     assert_eq!(
@@ -81,7 +82,7 @@ async fn p9_a_page_that_is_repeated_has_the_same_ids_and_one_that_comes_back_has
         world.event(json!({"id": "1", "subject": subject, "updatedAt": "2026-11-20T00:00:00+09:00"})).await;
         seen.extend(ids(&world.turn(&*poller).await));
     }
-    world.remove_event("2").await;
+    world.remove("events", "2").await;
     seen.extend(ids(&world.turn(&*poller).await));
     world.meeting("2", ONE).await;
     seen.extend(ids(&world.turn(&*poller).await));
@@ -105,7 +106,7 @@ async fn a_start_brings_nothing_all_or_what_changed_since() {
     }
     let note = world.turn(&*world.poller(&with("every: 5m"))).await.note.unwrap();
     assert_eq!(note, "starts now: what is in the calendars already is not sent");
-    world.remove_event("old").await;
+    world.remove("events", "old").await;
     assert_eq!(told(&world.all(&*world.poller(&with("every: 5m"))).await), ["event.deleted old"]);
 }
 
@@ -134,7 +135,7 @@ async fn an_event_that_began_before_the_window_is_still_missed_where_the_list_sh
     world.all(&*poller).await;
     world.advance(24 * 60);
     assert_eq!(told(&world.all(&*poller).await), [""; 0]);
-    world.remove_event("long").await;
+    world.remove("events", "long").await;
     assert_eq!(told(&world.all(&*poller).await), ["event.deleted long"]);
 }
 
@@ -188,7 +189,7 @@ async fn an_event_that_is_not_listed_but_there_is_asked_about_once() {
     // Listed again as it was: nothing happened, and its deletion is noticed.
     world.switch(json!({"overlapping": true})).await;
     assert_eq!(told(&world.all(&*poller).await), [""; 0]);
-    world.remove_event("1").await;
+    world.remove("events", "1").await;
     assert_eq!(told(&world.all(&*poller).await), ["event.deleted 1"]);
 }
 
@@ -198,7 +199,7 @@ async fn a_calendar_that_is_no_longer_shared_deletes_nothing() {
     let poller = world.poller(ALL);
     world.event(json!({"id": "1", "calendar": {"id": "2"}, "subject": "팀", "startedAt": ONE, "endedAt": ONE})).await;
     world.all(&*poller).await;
-    world.served.play(http::Method::DELETE, "/_sandbox/calendars/2", &Value::Null).await;
+    world.remove("calendars", "2").await;
     let page = world.turn(&*poller).await;
     assert_eq!((told(&page.events), world.known().await), (vec![], 1));
     assert_eq!(page.note.as_deref(), Some("no longer visible, and not deleted for that: calendar 2"));
@@ -218,7 +219,7 @@ async fn a_mass_deletion_tells_of_how_many() {
     }
     assert_eq!(world.all(&*poller).await.len(), 15);
     for n in 0..12 {
-        world.remove_event(&n.to_string()).await;
+        world.remove("events", &n.to_string()).await;
     }
     let page = world.look(&*poller).await;
     assert_eq!((page.known, page.events.len()), (Some(15), 12));
@@ -307,7 +308,7 @@ async fn recurrences_tasks_and_milestones_are_entries_of_their_own() {
 
     // One of a series is deleted; a task is asked for at the project; a milestone without a project is never taken for deleted.
     for id in ["7-20261125T003000Z", "42", "43"] {
-        world.remove_event(id).await;
+        world.remove("events", id).await;
     }
     assert_eq!(told(&world.all(&*poller).await), ["event.deleted 7-20261125T003000Z"]);
 }
@@ -399,7 +400,7 @@ async fn settings_are_checked() {
     insta::assert_snapshot!(told.join("\n"), @"
     dari.yaml:3:57: Dooray shows a year at most: expected `past` and `ahead` of 365d together, and more than 0
     dari.yaml:3:55: expected 1d to 365d
-    dari.yaml:3:56: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)
+    dari.yaml:3:56: `start`: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)
     dari.yaml:3:56: a source cannot be polled every 0s; expected at least 1s
     ");
 }

@@ -1,10 +1,11 @@
 //! `dooray-task` against the sandbox.
 
+use dari::connectors::PollError;
 use dari::connectors::sandbox::Fault;
-use dari::connectors::{NoMemory, PollError};
 use serde_json::json;
 
-use crate::dooray_world::{Dooray, data, told};
+use crate::dooray_world::Dooray;
+use crate::vendor::{data, past, told};
 
 const ALL: &str = "{ dooray-task: { account: dooray, project: '7', start: all } }";
 
@@ -207,17 +208,7 @@ async fn the_past_comes_as_new() {
             .task(json!({"id": (1000 + n).to_string(), "subject": "x", "updatedAt": "2026-11-10T09:00:00+09:00"}))
             .await;
     }
-    let mut cursor = poller.past(None).unwrap();
-    let mut ids = std::collections::BTreeSet::new();
-    loop {
-        let page = poller.poll(Some(&cursor), &NoMemory).await.unwrap();
-        ids.extend(page.events.into_iter().filter_map(|event| event.id));
-        cursor = page.cursor;
-        if !page.more {
-            break;
-        }
-    }
-    assert_eq!(ids.len(), 120);
+    assert_eq!(past(&*poller).await.len(), 120);
 }
 
 #[tokio::test]

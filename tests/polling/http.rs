@@ -5,7 +5,7 @@ use dari::connectors::{NoMemory, PollError, Poller};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::dooray_world::{Dooray as World, told};
+use crate::vendor::{Vendor as World, told};
 
 const USUAL: &str = "id: '{{ item.no }}', type: order, allow_private: true, auth: { bearer: sandbox-key }";
 
@@ -18,7 +18,7 @@ fn source(path: &str, keys: &str) -> String {
 }
 
 fn poller(world: &World, path: &str, keys: &str) -> Box<dyn Poller> {
-    world.try_poller("{}", &source(path, keys)).unwrap_or_else(|faults| panic!("{faults}"))
+    world.poller("{}", &source(path, keys))
 }
 
 async fn order(world: &World, no: &str, order: Value) {
@@ -27,8 +27,7 @@ async fn order(world: &World, no: &str, order: Value) {
 
 /// The queries that were asked for since the last time.
 fn queries(world: &World, since: usize) -> Vec<String> {
-    let all = world.served.calls.all();
-    all.iter().skip(since).map(|call| call.path.split_once('?').map_or("", |(_, query)| query).to_owned()).collect()
+    world.asked(since).iter().map(|path| path.split_once('?').map_or("", |(_, query)| query).to_owned()).collect()
 }
 
 #[tokio::test]
@@ -86,7 +85,7 @@ async fn what_is_new_different_or_changed_back_is_told() {
     let before = world.look(&*poller).await;
     assert_eq!(before.events[0].id, world.look(&*poller).await.events[0].id, "a crash repeats an event under its id");
     assert_eq!(told(&world.all(&*poller).await), ["order.created 2"]);
-    world.served.play(Method::DELETE, "/_sandbox/orders/2", &Value::Null).await;
+    world.remove("orders", "2").await;
     assert!(world.all(&*poller).await.is_empty(), "nobody has asked for deletions");
 }
 
@@ -103,7 +102,7 @@ async fn what_a_whole_list_no_longer_shows_was_deleted() {
     );
     let page = world.turn(&*poller).await;
     assert_eq!((page.events.len(), page.known, page.more), (3, Some(0), false));
-    world.served.play(Method::DELETE, "/_sandbox/orders/2", &Value::Null).await;
+    world.remove("orders", "2").await;
     let page = world.turn(&*poller).await;
     assert_eq!((told(&page.events), page.known), (vec!["order.deleted 2".to_owned()], Some(3)));
     assert_eq!(page.events[0].data.value()["total"], 2, "as it was seen last");
@@ -112,7 +111,7 @@ async fn what_a_whole_list_no_longer_shows_was_deleted() {
     // There again, and gone again.
     order(&world, "2", json!({"total": 2})).await;
     assert_eq!(told(&world.turn(&*poller).await.events), ["order.created 2"]);
-    world.served.play(Method::DELETE, "/_sandbox/orders/2", &Value::Null).await;
+    world.remove("orders", "2").await;
     let again = world.turn(&*poller).await.events.remove(0);
     assert!(again.kind == "order.deleted" && again.id != first, "{again:?}");
 }
@@ -230,7 +229,7 @@ async fn a_wrong_config_is_told_with_its_place_and_what_to_do() {
         all.push(told.trim_end().to_owned());
     }
     insta::assert_snapshot!(all.join("\n"), @"
-    dari.yaml:3:161: `start`: expected now, all, or a date or instant as 2026-01-31, found `yesterday`
+    dari.yaml:3:161: `start`: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)
     dari.yaml:3:161: a date needs a `version` or a `cursor` that is a time: nothing else tells what is older
     dari.yaml:3:165: with a `cursor` the API lists only what changed: what is missing was not deleted. Leave one of them out
     dari.yaml:3:162: `paging`: expected a mapping with exactly one key, `link`, `next`, `page`, `offset` or `token`, found a mapping

@@ -11,6 +11,7 @@ mod dooray_world;
 mod http;
 mod strict;
 mod turns;
+mod vendor;
 mod walla;
 mod walla_past;
 mod workfront;

@@ -38,7 +38,7 @@ async fn with_responses(world: &World, ids: &[&str]) {
 #[tokio::test]
 async fn p9_events_are_published_and_then_the_cursor_is_stored() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
     with_responses(&world, &["a", "b"]).await;
     let events = bench.published(2).await;
@@ -49,13 +49,13 @@ async fn p9_events_are_published_and_then_the_cursor_is_stored() {
     let polls = bench.polled(1, |polled| polled.events > 0).await;
     assert_eq!((polls[0].failed, polls[0].note.as_deref()), (false, None));
     running.end().await;
-    assert_eq!(bench.broker.events().len(), 2, "polled again and again, published once");
+    assert_eq!(bench.broker.events().await.len(), 2, "polled again and again, published once");
 }
 
 #[tokio::test]
 async fn p9_a_crash_between_publish_and_commit_repeats_with_the_same_ids_and_skips_nothing() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     bench.broker.play(Trick::KeepAndHang);
     with_responses(&world, &["a", "b"]).await;
     let first = bench.run("one", world.poller(Api::Open, QUICK));
@@ -71,13 +71,13 @@ async fn p9_a_crash_between_publish_and_commit_repeats_with_the_same_ids_and_ski
     assert_eq!(ids(&all[2..4]), ids(&before), "the same ids collapse under P2");
     assert_eq!(all[4].subject.as_deref(), Some("c"));
     second.end().await;
-    assert_eq!(bench.broker.events().len(), 5);
+    assert_eq!(bench.broker.events().await.len(), 5);
 }
 
 #[tokio::test]
 async fn p9_a_replica_that_lost_its_lease_cannot_commit() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     bench.broker.play(Trick::KeepAndSteal(Arc::clone(&bench.store), world.clock.clone()));
     with_responses(&world, &["a"]).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
@@ -96,7 +96,7 @@ async fn p9_a_replica_that_lost_its_lease_cannot_commit() {
 #[tokio::test]
 async fn p9_while_the_broker_fails_the_cursor_stays() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     bench.broker.play(Trick::Fail);
     bench.broker.play(Trick::Fail);
     with_responses(&world, &["a"]).await;
@@ -111,7 +111,7 @@ async fn p9_while_the_broker_fails_the_cursor_stays() {
 #[tokio::test]
 async fn a_stop_finishes_the_page_that_is_being_published() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     let gate = Arc::new(Notify::new());
     bench.broker.play(Trick::Gate(Arc::clone(&gate)));
     with_responses(&world, &["a"]).await;
@@ -120,7 +120,7 @@ async fn a_stop_finishes_the_page_that_is_being_published() {
     running.stop.cancel();
     gate.notify_one();
     running.end().await;
-    assert_eq!(bench.broker.events().len(), 1);
+    assert_eq!(bench.broker.events().await.len(), 1);
     assert!(bench.cursor().await.is_some(), "what was published is committed");
     let taken = bench.store.lease("poll/signup", "next", 1_000, world.clock.now()).await.unwrap();
     assert!(taken.is_some(), "the lease was given back");
@@ -129,7 +129,7 @@ async fn a_stop_finishes_the_page_that_is_being_published() {
 #[tokio::test]
 async fn p5_refused_keys_suspend_the_account_until_it_is_resumed() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     world.answer_next(401, &[], r#"{"message":"Unauthorized"}"#);
     with_responses(&world, &["a"]).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
@@ -152,7 +152,7 @@ async fn p5_refused_keys_suspend_the_account_until_it_is_resumed() {
 #[tokio::test]
 async fn p5_refused_keys_are_tried_again_by_polling_now_and_then() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     for _ in 0..2 {
         world.answer_next(401, &[], r#"{"message":"Unauthorized"}"#);
     }
@@ -175,7 +175,7 @@ async fn p5_refused_keys_are_tried_again_by_polling_now_and_then() {
 #[tokio::test]
 async fn p5_a_source_that_a_person_stopped_is_not_polled_to_probe_its_account() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     world.answer_next(401, &[], r#"{"message":"Unauthorized"}"#);
     with_responses(&world, &["a"]).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
@@ -194,7 +194,7 @@ async fn p5_a_source_that_a_person_stopped_is_not_polled_to_probe_its_account() 
 #[tokio::test]
 async fn equal_labels_stop_the_source_and_ask_a_person() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     world.ask(json!({"column": "field_name2", "label": "이름", "type": "TEXT"})).await;
     let running = bench.run("one", world.poller(Api::Open, QUICK));
     let (scope, name, why) = bench.suspended().await;
@@ -211,7 +211,7 @@ async fn equal_labels_stop_the_source_and_ask_a_person() {
 #[tokio::test]
 async fn p5_retry_after_pauses_the_account_unless_a_person_says_now() {
     let world = World::new().await;
-    let bench = Bench::new(&world.clock);
+    let bench = Bench::new(&world.clock).await;
     world.answer_next(429, &[("retry-after", "3600")], "{}");
     with_responses(&world, &["a"]).await;
     let running = bench.run("one", world.poller(Api::Response, QUICK));
@@ -273,7 +273,7 @@ fn clock() -> Clock {
 
 #[tokio::test]
 async fn more_means_at_once_and_in_order() {
-    let bench = Bench::new(&clock());
+    let bench = Bench::new(&clock()).await;
     let script = Script::of((1..4).map(|n| page(json!(n), &[&format!("t{n}")], n < 3)));
     let running = bench.run("one", Box::new(script.clone()));
     let events = bench.published(3).await;
@@ -287,20 +287,20 @@ async fn more_means_at_once_and_in_order() {
 
 #[tokio::test]
 async fn what_cannot_be_an_event_stops_the_source_and_publishes_nothing_of_its_page() {
-    let bench = Bench::new(&clock());
+    let bench = Bench::new(&clock()).await;
     let script = Script::of([page(json!(1), &["fine", "not fine"], false)]);
     let running = bench.run("one", Box::new(script));
     let (scope, _, why) = bench.suspended().await;
     assert_eq!(scope, Scope::Source);
     insta::assert_snapshot!(why, @r#"the poll brought what cannot be an event: the type "not fine" does not fit [A-Za-z0-9._-]{1,128}"#);
-    assert_eq!((bench.broker.events().len(), bench.cursor().await), (0, None));
+    assert_eq!((bench.broker.events().await.len(), bench.cursor().await), (0, None));
     running.end().await;
 }
 
 #[tokio::test]
 async fn p9_one_replica_polls_and_another_takes_over() {
     let clock = clock();
-    let bench = Bench::new(&clock);
+    let bench = Bench::new(&clock).await;
     let scripts: [Script; 2] = Default::default();
     let polls = |n: usize| scripts[n].polls();
     let wake = Arc::new(Notify::new());
@@ -321,7 +321,7 @@ async fn p9_one_replica_polls_and_another_takes_over() {
 #[tokio::test]
 async fn a_source_suspended_for_a_time_goes_on_by_itself() {
     let clock = clock();
-    let bench = Bench::new(&clock);
+    let bench = Bench::new(&clock).await;
     let until_then = clock.now() + SignedDuration::from_secs(60);
     let suspension = dari::store::Suspension {
         scope: Scope::Account,

@@ -432,5 +432,5 @@ async fn settings_that_do_not_fit_the_accounts_api_are_faults() {
     };
     insta::assert_snapshot!(faults(Api::Response, &[("form", "f")]), @"the account has a client_id and an api_key: expected `project`, perhaps with `workspace`, and no `form`");
     insta::assert_snapshot!(faults(Api::Open, &[("project", "p")]), @"the account has an open_api_key: expected `form`, and neither `workspace` nor `project`");
-    insta::assert_snapshot!(faults(Api::Open, &[("start", "tomorrow")]), @"expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)");
+    insta::assert_snapshot!(faults(Api::Open, &[("start", "tomorrow")]), @"`start`: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)");
 }

@@ -1,30 +1,27 @@
 //! `workfront` against the sandbox.
 
-use dari::clock::Clock;
-use dari::connectors::client::Client;
-use dari::connectors::sandbox::{self as served, Fault, Served};
+use std::ops::Deref;
+
+use dari::connectors::sandbox::Fault;
 use dari::connectors::workfront::{MANIFEST, sandbox};
-use dari::connectors::{Memory, NoMemory, Page, PollError, Poller, SourceRole};
+use dari::connectors::{NoMemory, PollError, Poller};
 use dari::event::NewEvent;
-use dari::poll::StoredMemory;
-use dari::store::Store;
-use dari::store::sqlite::{self, SqliteStore};
-use http::Method;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
-use crate::bench::SOURCE;
-use crate::dooray_world::{data, told};
+use crate::vendor::{Vendor, data, past, told};
 
 const ACCOUNT: &str =
     "{ wf: { workfront: { host: acme.my.workfront.com, url: 'URL', auth: { api_key: sandboxkey0123456789 } } } }";
 
-struct Workfront {
-    clock: Clock,
-    served: Served,
-    store: Arc<dyn Store>,
-    _dir: tempfile::TempDir,
+struct Workfront(Vendor);
+
+impl Deref for Workfront {
+    type Target = Vendor;
+
+    fn deref(&self) -> &Vendor {
+        &self.0
+    }
 }
 
 fn with(keys: &str) -> String {
@@ -33,78 +30,21 @@ fn with(keys: &str) -> String {
 
 impl Workfront {
     async fn new() -> Self {
-        let clock = Clock::manual("2026-11-21T00:00:00Z".parse().unwrap());
-        let router = (MANIFEST.sandbox.unwrap().router)(clock.clone());
-        let served = served::serve(router, clock.clone(), served::LOOPBACK).await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let db = sqlite::open(&dir.path().join("dari.db")).unwrap();
-        Self { store: Arc::new(SqliteStore::new(db, clock.clone())), served, clock, _dir: dir }
+        Self(Vendor::of(&MANIFEST).await)
     }
 
     fn poller(&self, source: &str) -> Box<dyn Poller> {
-        self.try_poller(source).unwrap_or_else(|faults| panic!("{faults}"))
+        self.0.poller(ACCOUNT, source)
     }
 
     fn try_poller(&self, source: &str) -> Result<Box<dyn Poller>, String> {
-        let yaml = format!("accounts: {ACCOUNT}\nsources:\n  {SOURCE}: {source}\n");
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("dari.yaml");
-        std::fs::write(&file, yaml.replace("URL", &self.served.url)).unwrap();
-        let client = Client::new().unwrap();
-        let config = dari::config::load(&file, &|_| None, &client, &self.clock)
-            .map_err(|e| e.to_string().replace(&format!("{}/", dir.path().display()), ""))?;
-        match config.build_source(&config.sources[0], &client, &self.clock).unwrap() {
-            SourceRole::Poller(poller) => Ok(poller),
-            _ => panic!("no poller"),
-        }
-    }
-
-    fn advance(&self, minutes: i64) {
-        self.clock.advance(SignedDuration::from_mins(minutes));
-    }
-
-    async fn switch(&self, switches: Value) {
-        self.served.play(Method::PUT, "/_sandbox/state", &switches).await;
+        self.0.try_poller(ACCOUNT, source)
     }
 
     /// Makes a task, or changes the one with that ID.
     async fn task(&self, mut task: Value) -> String {
         task["objCode"] = json!("TASK");
-        let made = self.served.play(Method::POST, "/_sandbox/objects", &task).await;
-        made["ID"].as_str().unwrap().to_owned()
-    }
-
-    async fn remove(&self, id: &str) {
-        self.served.play(Method::DELETE, &format!("/_sandbox/objects/{id}"), &Value::Null).await;
-    }
-
-    fn memory(&self) -> impl Memory {
-        StoredMemory { store: Arc::clone(&self.store), source: SOURCE.to_owned() }
-    }
-
-    async fn try_look(&self, poller: &dyn Poller) -> Result<Page, PollError> {
-        let cursor = self.store.cursor(SOURCE).await.unwrap();
-        poller.poll(cursor.as_ref(), &self.memory()).await
-    }
-
-    async fn turn(&self, poller: &dyn Poller) -> Page {
-        let page = self.try_look(poller).await.unwrap();
-        let fence = self.store.lease("poll", "test", 60_000, self.clock.now()).await.unwrap().unwrap();
-        self.store.commit_cursor(SOURCE, &fence, page.cursor.clone(), page.changes.clone()).await.unwrap();
-        page
-    }
-
-    /// Turns until there is no more; all events.
-    async fn all(&self, poller: &dyn Poller) -> Vec<NewEvent> {
-        let mut events = Vec::new();
-        for _ in 0..400 {
-            let page = self.turn(poller).await;
-            events.extend(page.events);
-            if !page.more {
-                return events;
-            }
-        }
-        panic!("it never ends");
+        self.make("objects", task).await
     }
 }
 
@@ -264,7 +204,7 @@ async fn a_start_now_learns_what_is_there() {
     events.sort();
     assert_eq!(events, ["object.created 2", "object.updated 1"]);
     world.advance(70);
-    world.remove("1").await;
+    world.remove("objects", "1").await;
     let deleted = world.all(&*poller).await;
     assert_eq!(told(&deleted), ["object.deleted 1"]);
     assert_eq!(data(&deleted[0])["object"]["status"], "CPL", "as it was last");
@@ -293,10 +233,10 @@ async fn p9_what_is_gone_is_asked_for_before_it_is_called_deleted() {
         }
         assert_eq!(world.all(&*poller).await.len(), 8);
         world.advance(30);
-        world.remove("1").await;
+        world.remove("objects", "1").await;
         assert_eq!(told(&world.all(&*poller).await), [""; 0], "not yet");
         world.advance(40);
-        world.remove("2").await;
+        world.remove("objects", "2").await;
         // The filter no longer shows it, and it is there.
         world.task(json!({ "ID": "3", "status": "CPL" })).await;
         let page = world.turn(&*poller).await;
@@ -306,7 +246,7 @@ async fn p9_what_is_gone_is_asked_for_before_it_is_called_deleted() {
         assert_eq!(page.known, Some(8));
         world.advance(70);
         assert_eq!(told(&world.all(&*poller).await), [""; 0], "once");
-        world.remove("3").await;
+        world.remove("objects", "3").await;
         world.advance(70);
         assert_eq!(told(&world.all(&*poller).await), ["object.deleted 3"], "it is still known");
     }
@@ -321,7 +261,7 @@ async fn p9_a_listing_that_fails_says_nothing_and_is_made_again() {
     }
     world.all(&*poller).await;
     world.advance(70);
-    world.remove("1").await;
+    world.remove("objects", "1").await;
     world.task(json!({ "ID": "2", "name": "y" })).await;
     // The change is read, the list of IDs is not.
     // The first call is let through.
@@ -343,19 +283,19 @@ async fn the_past_comes_as_new() {
             .task(json!({ "ID": format!("{}", 1000 + n), "name": "x", "lastUpdateDate": "2026-11-10T09:00:00Z" }))
             .await;
     }
-    let mut cursor = poller.past(None).unwrap();
-    let mut ids = std::collections::BTreeSet::new();
-    loop {
-        let page = poller.poll(Some(&cursor), &NoMemory).await.unwrap();
-        ids.extend(page.events.into_iter().filter_map(|event| event.id));
-        cursor = page.cursor;
-        if !page.more {
-            break;
-        }
-    }
-    assert_eq!(ids.len(), 120);
+    assert_eq!(past(&*poller).await.len(), 120);
     let later = poller.past(Some("2026-11-11T00:00:00Z".parse().unwrap())).unwrap();
     assert!(poller.poll(Some(&later), &NoMemory).await.unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn refused_credentials_stop_the_account() {
+    let world = Workfront::new().await;
+    let login = "login: { username: somebody@acme.com, password: wrong }";
+    let account = ACCOUNT.replace("api_key: sandboxkey0123456789", login);
+    let poller = world.0.poller(&account, &with("start: all"));
+    let refused = world.try_look(&*poller).await.unwrap_err();
+    assert!(matches!(&refused, PollError::Suspend { why } if !why.contains("wrong")), "{refused:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::bench::SOURCE;
-use crate::dooray_world::told;
+use crate::vendor::told;
 
 struct Many {
     clock: Clock,

@@ -6,7 +6,8 @@ use dari::connectors::sandbox::Fault;
 use dari::connectors::{NoMemory, PollError};
 use serde_json::json;
 
-use crate::worksection_world::{Worksection, ids, told};
+use crate::vendor::told;
+use crate::worksection_world::{Worksection, ids};
 
 #[tokio::test]
 async fn what_happens_to_a_task_is_told_in_turn() {
@@ -39,7 +40,7 @@ async fn what_happens_to_a_task_is_told_in_turn() {
         assert_eq!(events[0].data.value()["before"]["id"], "42");
         assert!(events[0].version.is_none(), "nothing tells when it changed: the order of receipt counts");
     }
-    world.remove_task("42").await;
+    world.remove("tasks", "42").await;
     let gone = world.turn(&*poller).await;
     assert_eq!((told(&gone.events), gone.known), (vec!["task.deleted task/42".to_owned()], Some(1)));
     assert_eq!(gone.events[0].data.value()["task"]["title"], "Offer");
@@ -98,7 +99,7 @@ async fn p9_what_is_out_of_sight_is_not_deleted() {
     assert_eq!(world.asked(calls), ["get_tasks"], "it is not asked for again");
     world.make("projects", json!({"id": "26", "status": "active"})).await;
     assert_eq!(world.told(&*poller).await, [""; 0], "it came back as it was");
-    world.remove_task("1").await;
+    world.remove("tasks", "1").await;
     assert_eq!(world.told(&*poller).await, ["task.deleted task/1"]);
 }
 
@@ -228,7 +229,7 @@ async fn more_than_a_megabyte_is_read() {
     }
     assert_eq!(world.turn(&*poller).await.events.len(), 40);
     for id in 0..13 {
-        world.remove_task(&id.to_string()).await;
+        world.remove("tasks", &id.to_string()).await;
     }
     let page = world.look(&*poller).await;
     assert_eq!((page.events.len(), page.known), (13, Some(40)), "which the guard asks about");
@@ -238,7 +239,7 @@ async fn more_than_a_megabyte_is_read() {
 async fn what_is_wrong_with_a_source_is_told_at_its_place() {
     let world = Worksection::new().await;
     let told = |source: &str| world.try_poller(source).err().unwrap_or_default();
-    insta::assert_snapshot!(told("{ worksection: { account: ws, start: soon } }"), @"dari.yaml:3:48: `start`: expected now, all or a date, found `soon`");
+    insta::assert_snapshot!(told("{ worksection: { account: ws, start: soon } }"), @"dari.yaml:3:48: `start`: expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)");
     insta::assert_snapshot!(told("{ worksection: { account: ws, projects: [Shop] } }"), @r#"dari.yaml:3:51: a project's id is the number in the address of its page, found "Shop""#);
     insta::assert_snapshot!(told("{ worksection: { account: ws, tasks: none, history: false } }"), @"dari.yaml:3:63: neither tasks nor history: there is nothing to tell");
 }

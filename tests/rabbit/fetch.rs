@@ -20,6 +20,27 @@ use crate::whole::spawn;
 
 const SECRET: &str = "0123456789abcdef";
 
+fn config(hooks: &str, (broker, prefix): (&str, &str), vendor: &str, sink: &str) -> String {
+    format!(
+        r#"
+listen: {{ hooks: "{hooks}" }}
+store: {{ url: "sqlite://dari.db" }}
+min_free: 1KiB
+broker: {{ url: "{broker}", prefix: {prefix} }}
+accounts: {{ dooray: {{ dooray: {{ token: sandbox-token, url: "{vendor}", limits: {{ rate: 10000 }} }} }} }}
+sources: {{ tasks: {{ dooray-hook: {{ account: dooray, secrets: ["{SECRET}"], fetch: true }} }} }}
+sinks: {{ out: {{ http: {{ url: "{sink}", allow_private: true }} }} }}
+routes:
+  tasks:
+    from: tasks
+    to: out
+    do: create
+    on_doubt: retry
+    map: {{ s: "{{{{ subject }}}}", title: "{{{{ data.task.title }}}}", n: "{{{{ data.hook.n }}}}" }}
+"#
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_p2_what_waits_to_be_read_anew_survives_kill_9() {
     const EVENTS: i64 = 30;
@@ -36,26 +57,8 @@ async fn p1_p2_what_waits_to_be_read_anew_survives_kill_9() {
     vendor.faults.next(Fault::ServerError, 1_000_000);
     let (dir, prefix) = (tempfile::tempdir().unwrap(), node::prefix());
     let hooks = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let config = format!(
-        r#"
-listen: {{ hooks: "{hooks}" }}
-store: {{ url: "sqlite://dari.db" }}
-min_free: 1KiB
-broker: {{ url: "{}", prefix: {prefix} }}
-accounts: {{ dooray: {{ dooray: {{ token: sandbox-token, url: "{}", limits: {{ rate: 10000 }} }} }} }}
-sources: {{ tasks: {{ dooray-hook: {{ account: dooray, secrets: ["{SECRET}"], fetch: true }} }} }}
-sinks: {{ out: {{ http: {{ url: "{}", allow_private: true }} }} }}
-routes:
-  tasks:
-    from: tasks
-    to: out
-    do: create
-    on_doubt: retry
-    map: {{ s: "{{{{ subject }}}}", title: "{{{{ data.task.title }}}}", n: "{{{{ data.hook.n }}}}" }}
-"#,
-        server.url, vendor.url, receiver.url
-    );
-    std::fs::write(dir.path().join("dari.yaml"), config).unwrap();
+    std::fs::write(dir.path().join("dari.yaml"), config(&hooks, (&server.url, &prefix), &vendor.url, &receiver.url))
+        .unwrap();
     let mut child = spawn(dir.path());
     let http = reqwest::Client::new();
     let url = format!("http://{hooks}/hooks/tasks/{SECRET}");

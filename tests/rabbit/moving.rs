@@ -163,6 +163,33 @@ async fn fill(dir: &Path) {
     parts.close().await;
 }
 
+/// Begins a move, and kills it once a part of the queue is over.
+async fn kill_in_the_middle(dir: &Path, server: &str, queue: &str) {
+    let mut child = dari(dir, &["move", "old.yaml", "new.yaml"]).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while depth(server, queue).await < 300 {
+        assert!(Instant::now() < deadline, "nothing is moved");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Waits until every event that did not wait in the old broker has come, once.
+async fn all_fresh_ones_came(receiver: &Receiver) {
+    let deadline = Instant::now() + PATIENCE;
+    let expected: Vec<i64> = (2..ALL).collect();
+    loop {
+        let mut came: Vec<i64> = receiver.numbers().into_iter().filter(|n| *n > 1).collect();
+        came.sort_unstable();
+        if came == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} of {} came", came.len(), expected.len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_and_in_order() {
     let server = node::server().await;
@@ -183,16 +210,7 @@ async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_an
     let left = refused(dir.path(), &["run", "new.yaml"]).await;
     assert!(left.contains("`dari move OLD NEW`"), "{left}");
 
-    // Killed in the middle of the route's queue.
-    let mut child = dari(dir.path(), &["move", "old.yaml", "new.yaml"]).spawn().unwrap();
-    let queue = format!("{prefix}.route.news.v1");
-    let deadline = Instant::now() + PATIENCE;
-    while depth(&server.url, &queue).await < 300 {
-        assert!(Instant::now() < deadline, "nothing is moved");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill_in_the_middle(dir.path(), &server.url, &format!("{prefix}.route.news.v1")).await;
     let half = depths(dir.path()).await;
     assert_eq!(half[JOURNAL].0, 0);
     assert!(half["news"].0 > 0 && half["news"].0 < fresh, "it was killed in the middle: {half:?}");
@@ -213,17 +231,7 @@ async fn p1_p4_a_move_that_is_killed_goes_on_and_everything_is_delivered_once_an
     assert!(depths(dir.path()).await.values().all(|depth| *depth == (0, 0)));
 
     let bridge = Running::start(&dir.path().join("new.yaml")).await;
-    let deadline = Instant::now() + PATIENCE;
-    let expected: Vec<i64> = (2..ALL).collect();
-    loop {
-        let mut came: Vec<i64> = receiver.numbers().into_iter().filter(|n| *n > 1).collect();
-        came.sort_unstable();
-        if came == expected {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{} of {} came", came.len(), expected.len());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    all_fresh_ones_came(&receiver).await;
     let steps = bridge.steps("e0").await;
     let third = |step: &Step| matches!(step, Step::Attempt { attempt: 3, outcome, .. } if outcome == "delivered");
     assert!(steps.iter().any(third), "{steps:?}");

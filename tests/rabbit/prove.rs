@@ -103,6 +103,36 @@ fn log(dir: &Path) -> String {
     text.lines().rev().take(40).collect::<Vec<_>>().join("\n")
 }
 
+/// Waits until everything that was sent is where it belongs and nothing waits; the records that there are to be then.
+async fn all_has_come(
+    sent: i64,
+    crm: &Served,
+    erp: &Receiver,
+    socket: &reqwest::Client,
+    told: &impl Fn() -> String,
+) -> BTreeMap<String, Vec<i64>> {
+    let expected: BTreeMap<String, Vec<i64>> = (0..SUBJECTS.min(sent))
+        .map(|s| (format!("s{s}"), vec![(0..sent).rev().find(|n| n % SUBJECTS == s).expect("one at the least")]))
+        .collect();
+    let all: BTreeSet<i64> = (0..sent).collect();
+    let came = || erp.calls().iter().map(Got::n).collect::<BTreeSet<_>>();
+    let end = Instant::now() + QUIET;
+    // What waits in the broker for its time is in no queue: the end is what is there in the end.
+    while came() != all
+        || records(crm).await != expected
+        || decide(socket, crm).await != Some(false)
+        || queued(socket).await != Some(0)
+    {
+        if Instant::now() > end {
+            let missing: Vec<_> = all.difference(&came()).copied().collect();
+            let (queued, records) = (queued(socket).await, records(crm).await);
+            panic!("{queued:?} wait, {missing:?} never came, {records:?}, {}", told());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    expected
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_p2_p3_p6_nothing_is_lost_or_done_twice_by_kills_and_lost_answers() {
     let seed = std::env::var("DARI_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
@@ -146,25 +176,8 @@ async fn p1_p2_p3_p6_nothing_is_lost_or_done_twice_by_kills_and_lost_answers() {
         }
     }
     crm.faults.clear();
-    let expected: BTreeMap<String, Vec<i64>> = (0..SUBJECTS.min(sent))
-        .map(|s| (format!("s{s}"), vec![(0..sent).rev().find(|n| n % SUBJECTS == s).expect("one at the least")]))
-        .collect();
-    let all: BTreeSet<i64> = (0..sent).collect();
-    let came = || erp.calls().iter().map(Got::n).collect::<BTreeSet<_>>();
-    let end = Instant::now() + QUIET;
-    // What waits in the broker for its time is in no queue: the end is what is there in the end.
-    while came() != all
-        || records(&crm).await != expected
-        || decide(&socket, &crm).await != Some(false)
-        || queued(&socket).await != Some(0)
-    {
-        if Instant::now() > end {
-            let missing: Vec<_> = all.difference(&came()).copied().collect();
-            let (queued, records) = (queued(&socket).await, records(&crm).await);
-            panic!("{kills} kills, {queued:?} wait, {missing:?} never came, {records:?}: {}", log(dir.path()));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let told = || format!("{kills} kills: {}", log(dir.path()));
+    let expected = all_has_come(sent, &crm, &erp, &socket, &told).await;
     child.kill().unwrap();
     child.wait().unwrap();
 

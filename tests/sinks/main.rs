@@ -5,6 +5,7 @@
 
 mod client;
 mod dooray;
+mod dooray_strict;
 mod dooray_whole;
 mod hooked_whole;
 mod http;

@@ -26,10 +26,6 @@ fn say(text: &str) -> Op {
     Op::new(Verb::Create, json!({ "text": text }))
 }
 
-fn leaked(id: Option<String>) -> &'static str {
-    Box::leak(id.expect("a remote id").into_boxed_str())
-}
-
 async fn texts(world: &World) -> Vec<Value> {
     world.served.state().await["messages"].as_array().unwrap().iter().map(|m| m["text"].clone()).collect()
 }
@@ -37,7 +33,7 @@ async fn texts(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn a_message_is_posted_answered_changed_and_deleted() {
     let (world, sink) = world().await;
-    let id = leaked(world.delivered(&*sink, &say("하나 &amp; 둘")).await);
+    let id = world.id(&*sink, &say("하나 &amp; 둘")).await;
     assert_eq!(id, "C0123456789:1795230245.000001");
 
     // The link stays on the message that began the thread, so that a second answer hangs there too.
@@ -144,7 +140,7 @@ async fn each_fault_has_its_outcome() {
 async fn a_message_whose_answer_was_lost_is_found_by_its_metadata() {
     let (world, sink) = world().await;
     let since = world.clock.now();
-    let thread = leaked(world.delivered(&*sink, &say("thread").webhook_id("msg_0")).await);
+    let thread = world.id(&*sink, &say("thread").webhook_id("msg_0")).await;
     let reply = Op::new(Verb::Reply, json!({ "text": "reply" })).linked(thread).webhook_id("msg_2");
     let own = json!({ "text": "x", "metadata": { "event_type": "mine", "event_payload": { "n": 1 } } });
     for (op, id) in [(say("x").webhook_id("msg_1"), "2"), (reply, "3")] {

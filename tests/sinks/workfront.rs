@@ -15,36 +15,12 @@ const KEY: &str =
 const TASKS: &str = "{ workfront: { account: wf, object: task, reference: extRefID, dates: ['DE:Deadline'] } }";
 
 pub async fn world(sink: &str) -> (World, Box<dyn Sink>) {
-    let world = World::of(&MANIFEST).await;
-    let sink = world.sink(KEY, sink);
-    (world, sink)
-}
-
-async fn state(world: &World, what: &str) -> Value {
-    world.served.state().await[what].clone()
-}
-
-async fn switch(world: &World, switches: Value) {
-    world.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
+    World::with(&MANIFEST, KEY, sink).await
 }
 
 async fn object(world: &World, id: &str) -> Value {
-    let objects = state(world, "objects").await;
+    let objects = world.state("objects").await;
     objects.as_array().unwrap().iter().find(|object| object["ID"] == id).cloned().unwrap_or_default()
-}
-
-/// As the worker does: through the sink's own way of sending.
-async fn done(world: &World, sink: &dyn Sink, op: &Op) -> Outcome {
-    let call = world.call(sink, op).unwrap_or_else(|why| panic!("{why}"));
-    let answer = sink.send(&world.client, &call).await.unwrap();
-    sink.classify(&call, &answer)
-}
-
-async fn delivered(world: &World, sink: &dyn Sink, op: &Op) -> &'static str {
-    match done(world, sink, op).await {
-        Outcome::Delivered { remote_id } => Box::leak(remote_id.expect("an id").into_boxed_str()),
-        other => panic!("{other:?}"),
-    }
 }
 
 fn task(name: &str) -> Op {
@@ -59,7 +35,7 @@ async fn an_object_is_made_changed_and_deleted() {
         "plannedCompletionDate": "2026-11-24", "DE:CustomNumber": 1.4, "DE:CustomCheckBoxes": ["first", "second"],
         "DE:Deadline": "2026-12-24", "description": null,
     });
-    let id = delivered(&world, &*sink, &Op::new(Verb::Create, fields)).await;
+    let id = world.id(&*sink, &Op::new(Verb::Create, fields)).await;
     let made = object(&world, id).await;
     assert_eq!(
         (&made["name"], &made["plannedStartDate"], &made["extRefID"]),
@@ -74,7 +50,7 @@ async fn an_object_is_made_changed_and_deleted() {
     assert_eq!(body["apiKey"], sandbox::API_KEY);
 
     let update = Op::new(Verb::Update, json!({ "name": "b", "DE:CustomNumber": null })).linked(id);
-    assert_eq!(delivered(&world, &*sink, &update).await, id);
+    assert_eq!(world.id(&*sink, &update).await, id);
     let changed = object(&world, id).await;
     assert_eq!((&changed["name"], &changed["DE:CustomNumber"]), (&json!("b"), &Value::Null));
     assert_eq!(world.call(&*sink, &update).unwrap().shown["method"], "PUT");
@@ -82,10 +58,10 @@ async fn an_object_is_made_changed_and_deleted() {
     let delete = Op::new(Verb::Delete, json!({})).linked(id);
     for _ in 0..2 {
         // Again: it is gone, which is what was wanted.
-        assert_eq!(delivered(&world, &*sink, &delete).await, id);
+        assert_eq!(world.id(&*sink, &delete).await, id);
     }
     assert_eq!(object(&world, id).await, Value::Null);
-    let gone = done(&world, &*sink, &update).await;
+    let gone = world.outcome(&*sink, &update).await;
     assert!(matches!(gone, Outcome::Reject { .. }), "{gone:?}");
 }
 
@@ -93,22 +69,22 @@ async fn an_object_is_made_changed_and_deleted() {
 async fn what_depends_on_an_object_goes_with_it_only_if_that_is_said() {
     let (world, projects) = world("{ workfront: { account: wf, object: project } }").await;
     let tasks = world.sink(KEY, TASKS);
-    delivered(&world, &*tasks, &task("a")).await;
+    world.id(&*tasks, &task("a")).await;
     let delete = Op::new(Verb::Delete, json!({})).linked(sandbox::PROJECT);
-    let refused = done(&world, &*projects, &delete).await;
+    let refused = world.outcome(&*projects, &delete).await;
     assert!(refused.why().unwrap().contains("force"), "{refused:?}");
     let force = world.sink(KEY, "{ workfront: { account: wf, object: PROJ, force: true } }");
-    delivered(&world, &*force, &delete).await;
-    assert_eq!(state(&world, "objects").await.as_array().unwrap().len(), 1, "the user is left");
+    world.id(&*force, &delete).await;
+    assert_eq!(world.state("objects").await.as_array().unwrap().len(), 1, "the user is left");
 }
 
 #[tokio::test]
 async fn an_object_is_copied_moved_shared_acted_upon_and_commented() {
     let (world, sink) = world(TASKS).await;
-    let id = delivered(&world, &*sink, &task("a")).await;
+    let id = world.id(&*sink, &task("a")).await;
     let copy = Op::new(Verb::Create, json!({ "copySourceID": id, "name": "copy", "projectID": sandbox::PROJECT }))
         .webhook_id("dlv_2");
-    let copied = delivered(&world, &*sink, &copy).await;
+    let copied = world.id(&*sink, &copy).await;
     assert_eq!(object(&world, copied).await["name"], "copy");
 
     let other = world
@@ -116,27 +92,27 @@ async fn an_object_is_copied_moved_shared_acted_upon_and_commented() {
         .play(::http::Method::POST, "/_sandbox/objects", &json!({ "objCode": "PROJ", "name": "other" }))
         .await;
     let moved = Op::new(Verb::Move, json!({ "projectID": other["ID"] })).linked(id);
-    assert_eq!(delivered(&world, &*sink, &moved).await, id);
+    assert_eq!(world.id(&*sink, &moved).await, id);
     assert_eq!(object(&world, id).await["projectID"], other["ID"]);
 
     let share = json!({ "accessorID": sandbox::USER, "accessorObjCode": "USER", "coreAction": "VIEW" });
-    delivered(&world, &*sink, &Op::new(Verb::Share, share.clone()).linked(id)).await;
+    world.id(&*sink, &Op::new(Verb::Share, share.clone()).linked(id)).await;
     assert_eq!(object(&world, id).await["accessRules"], json!([share]));
 
     let act = Op::new(Verb::Act, json!({ "action": "markViewed" })).linked(id);
-    assert_eq!(delivered(&world, &*sink, &act).await, id);
+    assert_eq!(world.id(&*sink, &act).await, id);
     assert!(world.call(&*sink, &act).unwrap().idempotent);
     let approve = Op::new(Verb::Act, json!({ "action": "approveApproval", "comment": "ok" })).linked(id);
-    delivered(&world, &*sink, &approve).await;
+    world.id(&*sink, &approve).await;
     assert!(!world.call(&*sink, &approve).unwrap().idempotent);
-    let actions = state(&world, "actions").await;
+    let actions = world.state("actions").await;
     assert_eq!(actions.as_array().unwrap().last().unwrap()["arguments"], json!({ "comment": "ok" }));
-    let unknown = done(&world, &*sink, &Op::new(Verb::Act, json!({ "action": "explode" })).linked(id)).await;
+    let unknown = world.outcome(&*sink, &Op::new(Verb::Act, json!({ "action": "explode" })).linked(id)).await;
     assert!(unknown.why().unwrap().contains("does not support action"), "{unknown:?}");
 
     let comment = Op::new(Verb::Comment, json!({ "noteText": "확인" })).linked(id);
-    assert_eq!(delivered(&world, &*sink, &comment).await, id, "the link stays on the task");
-    let objects = state(&world, "objects").await;
+    assert_eq!(world.id(&*sink, &comment).await, id, "the link stays on the task");
+    let objects = world.state("objects").await;
     let note = objects.as_array().unwrap().iter().find(|object| object["objCode"] == "NOTE").unwrap();
     assert_eq!((&note["noteObjCode"], &note["objID"]), (&json!("TASK"), &json!(id)));
 }
@@ -172,25 +148,25 @@ async fn what_workfront_would_refuse_is_refused_before_a_call_is_spent() {
 async fn each_no_of_workfront_has_its_meaning_under_its_status_and_under_200() {
     for as_200 in [false, true] {
         let (world, sink) = world(TASKS).await;
-        switch(&world, json!({ "errors_as_200": as_200 })).await;
-        let id = delivered(&world, &*sink, &task("a")).await;
+        world.switch(json!({ "errors_as_200": as_200 })).await;
+        let id = world.id(&*sink, &task("a")).await;
         let unknown = Op::new(Verb::Update, json!({ "colour": "red" })).linked(id);
-        let unknown = done(&world, &*sink, &unknown).await;
+        let unknown = world.outcome(&*sink, &unknown).await;
         assert!(
             matches!(&unknown, Outcome::Reject { why } if why.contains("does not support field colour (Task)")),
             "{unknown:?}"
         );
 
-        switch(&world, json!({ "denied": [id] })).await;
-        let denied = done(&world, &*sink, &Op::new(Verb::Update, json!({ "name": "b" })).linked(id)).await;
+        world.switch(json!({ "denied": [id] })).await;
+        let denied = world.outcome(&*sink, &Op::new(Verb::Update, json!({ "name": "b" })).linked(id)).await;
         assert!(matches!(denied, Outcome::Refused { .. }), "a permission is no credential: {denied:?}");
 
         let stranger = world.sink(&KEY.replace("sandboxkey", "otherkey"), TASKS);
-        let out = done(&world, &*stranger, &task("b")).await;
+        let out = world.outcome(&*stranger, &task("b")).await;
         assert!(matches!(out, Outcome::Suspend { what: Scope::Account, .. }), "{out:?}");
 
-        switch(&world, json!({ "threads": 0 })).await;
-        let busy = done(&world, &*sink, &task("b")).await;
+        world.switch(json!({ "threads": 0 })).await;
+        let busy = world.outcome(&*sink, &task("b")).await;
         assert!(matches!(busy, Outcome::Retry { account: true, .. }), "{busy:?}");
     }
 }
@@ -198,8 +174,8 @@ async fn each_no_of_workfront_has_its_meaning_under_its_status_and_under_200() {
 #[tokio::test]
 async fn a_single_object_may_come_unwrapped() {
     let (world, sink) = world(TASKS).await;
-    switch(&world, json!({ "unwrapped": true })).await;
-    let id = delivered(&world, &*sink, &task("a")).await;
+    world.switch(json!({ "unwrapped": true })).await;
+    let id = world.id(&*sink, &task("a")).await;
     assert_eq!(object(&world, id).await["name"], "a");
 }
 
@@ -208,7 +184,7 @@ async fn no_uri_grows_with_what_is_sent() {
     let (world, sink) = world(TASKS).await;
     let long = "가".repeat(20_000);
     let fields = json!({ "name": "a", "projectID": sandbox::PROJECT, "description": long });
-    let id = delivered(&world, &*sink, &Op::new(Verb::Create, fields)).await;
+    let id = world.id(&*sink, &Op::new(Verb::Create, fields)).await;
     assert_eq!(object(&world, id).await["description"], long);
     let wanted = json!({ "description": long });
     let question = Ask::Match(wanted.as_object().unwrap());
@@ -226,16 +202,16 @@ async fn no_uri_grows_with_what_is_sent() {
 #[tokio::test]
 async fn an_object_is_matched_by_any_field() {
     let (world, sink) = world(TASKS).await;
-    let id = delivered(
-        &world,
-        &*sink,
-        &Op::new(
-            Verb::Create,
-            json!({ "name": "a", "projectID": sandbox::PROJECT, "DE:CustomText": "7", "priority": 2 }),
-        ),
-    )
-    .await;
-    delivered(&world, &*sink, &task("b")).await;
+    let id = world
+        .id(
+            &*sink,
+            &Op::new(
+                Verb::Create,
+                json!({ "name": "a", "projectID": sandbox::PROJECT, "DE:CustomText": "7", "priority": 2 }),
+            ),
+        )
+        .await;
+    world.id(&*sink, &task("b")).await;
     let found = async |wanted: Value| {
         let wanted = wanted.as_object().unwrap().clone();
         let question = Ask::Match(&wanted);
@@ -269,7 +245,7 @@ async fn a_create_without_an_answer_is_found_by_its_reference() {
     let found = world.asked(&*sink, &op, since).await.unwrap();
     assert_eq!(found.len(), 2, "it was told each time: {found:?}");
     assert_eq!(world.asked(&*sink, &task("a").webhook_id("dlv_8"), since).await, Ok(vec![]));
-    switch(&world, json!({ "threads": 0 })).await;
+    world.switch(json!({ "threads": 0 })).await;
     assert!(matches!(world.asked(&*sink, &op, since).await, Err(Outcome::Retry { account: true, .. })));
 
     let without = world.sink(KEY, "{ workfront: { account: wf, object: task } }");
@@ -287,11 +263,14 @@ async fn a_create_without_an_answer_is_found_by_its_reference() {
 async fn a_gateway_that_gave_up_leaves_a_create_in_doubt() {
     let (world, sink) = world(TASKS).await;
     world.served.faults.next(Fault::ServerError, 2);
-    assert!(matches!(done(&world, &*sink, &task("a")).await, Outcome::Unknown { .. }), "a page, not the vendor's word");
+    assert!(
+        matches!(world.outcome(&*sink, &task("a")).await, Outcome::Unknown { .. }),
+        "a page, not the vendor's word"
+    );
     let update = Op::new(Verb::Update, json!({ "name": "b" })).linked("7");
-    assert!(matches!(done(&world, &*sink, &update).await, Outcome::Retry { .. }));
+    assert!(matches!(world.outcome(&*sink, &update).await, Outcome::Retry { .. }));
     world.served.faults.next(Fault::TooManyRequests { after: 7 }, 1);
-    let busy = done(&world, &*sink, &task("a")).await;
+    let busy = world.outcome(&*sink, &task("a")).await;
     assert!(
         matches!(busy, Outcome::Retry { after: Some(after), account: true, .. } if after == Duration::from_secs(7)),
         "{busy:?}"
@@ -304,7 +283,7 @@ async fn the_probe_reads_one_id() {
     let probe = sink.probe().unwrap();
     let answer = world.client.send(&probe).await.unwrap();
     assert!(matches!(sink.classify(&probe, &answer), Outcome::Delivered { remote_id: None }));
-    assert_eq!(state(&world, "objects").await.as_array().unwrap().len(), 2);
+    assert_eq!(world.state("objects").await.as_array().unwrap().len(), 2);
     assert_eq!(probe.shown["body"], json!({ "$$LIMIT": "1", "fields": "ID" }), "no key is shown");
 }
 
@@ -340,7 +319,7 @@ async fn the_sandbox_refuses_what_the_vendor_would() {
     }
     // Without a sort, pages overlap and miss rows.
     for n in 0..4 {
-        delivered(&world, &*sink, &task("a").webhook_id(["a", "b", "c", "d"][n])).await;
+        world.id(&*sink, &task("a").webhook_id(["a", "b", "c", "d"][n])).await;
     }
     let page = async |first: usize, more: &str| {
         let answer = ask("/task/search", &format!("method=get&$$FIRST={first}&$$LIMIT=2{more}")).await;
@@ -354,7 +333,7 @@ async fn the_sandbox_refuses_what_the_vendor_would() {
     let distinct = |ids: &[String]| ids.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert_eq!((distinct(&sorted), distinct(&unsorted) < 4), (4, true), "{unsorted:?}");
     let all = async |limit: usize| {
-        switch(&world, json!({ "default_limit": limit })).await;
+        world.switch(json!({ "default_limit": limit })).await;
         ask("/task/search", "method=get").await.json().unwrap()["data"].as_array().unwrap().len()
     };
     assert_eq!((all(100).await, all(3).await), (4, 3));

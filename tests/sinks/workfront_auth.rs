@@ -6,7 +6,7 @@ use std::time::Duration;
 use dari::connectors::Sink;
 use dari::connectors::workfront::{MANIFEST, sandbox};
 use dari::outcome::{Outcome, Scope, Verb};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{Op, Tried, World};
 
@@ -44,10 +44,6 @@ fn task() -> Op {
     Op::new(Verb::Create, json!({ "name": "a", "projectID": sandbox::PROJECT }))
 }
 
-async fn switch(world: &World, switches: Value) {
-    world.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
-}
-
 async fn renewals(world: &World) -> u64 {
     world.served.state().await["renewals"].as_u64().unwrap()
 }
@@ -69,7 +65,7 @@ async fn each_way_leads_in() {
         assert!(!call.path.contains('?') && !call.body.contains("sandbox-token"), "{call:?}");
     }
     let world = World::of(&MANIFEST).await;
-    switch(&world, json!({ "jwt_bearer": true })).await;
+    world.switch(json!({ "jwt_bearer": true })).await;
     is_delivered(&world, &*world.sink(&jwt(", header: bearer"), SINK)).await;
 }
 
@@ -100,10 +96,10 @@ async fn a_token_that_ended_early_is_renewed_and_the_call_made_again() {
     for as_200 in [false, true] {
         for way in [login(sandbox::PASSWORD), jwt(""), ims(sandbox::CLIENT_SECRET)] {
             let world = World::of(&MANIFEST).await;
-            switch(&world, json!({ "errors_as_200": as_200 })).await;
+            world.switch(json!({ "errors_as_200": as_200 })).await;
             let sink = world.sink(&way, SINK);
             is_delivered(&world, &*sink).await;
-            switch(&world, json!({ "revoke": true })).await;
+            world.switch(json!({ "revoke": true })).await;
             is_delivered(&world, &*sink).await;
             assert_eq!(renewals(&world).await, 2, "{way}");
         }
@@ -151,7 +147,7 @@ async fn trouble_where_tokens_come_from_passes() {
 #[tokio::test]
 async fn an_organisation_on_the_platform_takes_neither_login_nor_key() {
     let world = World::of(&MANIFEST).await;
-    switch(&world, json!({ "platform": true })).await;
+    world.switch(json!({ "platform": true })).await;
     for way in [login(sandbox::PASSWORD), account(&format!("{{ api_key: {} }}", sandbox::API_KEY))] {
         let tried = world.try_it(&*world.sink(&way, SINK), &task()).await;
         let stopped = matches!(

@@ -7,13 +7,9 @@ use dari::outcome::{Outcome, Verb};
 use serde_json::{Value, json};
 
 use crate::workfront::world;
-use crate::world::{Op, World};
+use crate::world::{Op, World, leaked};
 
 const TASKS: &str = "{ workfront: { account: wf, object: task, reference: 'DE:Dari' } }";
-
-fn leaked(text: String) -> &'static str {
-    Box::leak(text.into_boxed_str())
-}
 
 fn create(n: usize) -> Op {
     let fields = json!({ "name": format!("task {n}"), "projectID": sandbox::PROJECT });
@@ -33,10 +29,6 @@ async fn together(world: &World, sink: &dyn Sink, ops: &[Op]) -> Result<Vec<Outc
 async fn tasks(world: &World) -> Vec<Value> {
     let objects = world.served.state().await["objects"].clone();
     objects.as_array().unwrap().iter().filter(|object| object["objCode"] == "TASK").cloned().collect()
-}
-
-async fn switch(world: &World, switches: Value) {
-    world.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
 }
 
 fn ids(outcomes: &[Outcome]) -> Vec<String> {
@@ -91,7 +83,7 @@ async fn one_that_is_refused_takes_no_other_with_it() {
     assert_eq!(tasks(&world).await.len(), 0, "all or nothing");
 
     // A vendor that does not know `atomic`: what was made is found, and not made again.
-    switch(&world, json!({ "ignores_atomic": true })).await;
+    world.switch(json!({ "ignores_atomic": true })).await;
     let each = together(&world, &*sink, &ops).await.unwrap();
     assert!(matches!(each[0], Outcome::Delivered { .. }), "{each:?}");
     assert!(matches!(&each[1], Outcome::Retry { .. }) && matches!(&each[2], Outcome::Retry { .. }), "{each:?}");
@@ -102,7 +94,7 @@ async fn one_that_is_refused_takes_no_other_with_it() {
 async fn a_permission_that_one_lacks_is_not_the_others() {
     let (world, sink) = world(TASKS).await;
     let made = ids(&together(&world, &*sink, &[create(0), create(1)]).await.unwrap());
-    switch(&world, json!({ "denied": [made[0]] })).await;
+    world.switch(json!({ "denied": [made[0]] })).await;
     let update = |id: &String| Op::new(Verb::Update, json!({ "name": "x" })).linked(leaked(id.clone()));
     let whole = together(&world, &*sink, &[update(&made[0]), update(&made[1])]).await.unwrap_err();
     assert!(matches!(whole, Outcome::Reject { .. }), "each is then sent alone: {whole:?}");

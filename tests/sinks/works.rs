@@ -16,9 +16,7 @@ const SINK: &str = "{ works: { account: daou, token: sandbox-token, key: id, fie
                     금액: number, 등급: listbox, 희망일: date, 접수: datetime, 없음: text } } }";
 
 async fn world() -> (World, Box<dyn Sink>) {
-    let world = World::of(&MANIFEST).await;
-    let sink = world.sink(ACCOUNT, SINK);
-    (world, sink)
+    World::with(&MANIFEST, ACCOUNT, SINK).await
 }
 
 fn create(fields: Value) -> Op {

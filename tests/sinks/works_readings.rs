@@ -15,7 +15,7 @@ const SINK: &str = "{ works: { account: daou, token: sandbox-token, key: id, fie
 
 async fn world(switches: Value) -> (World, Box<dyn Sink>) {
     let world = World::of(&MANIFEST).await;
-    world.served.play(Method::PUT, "/_sandbox/state", &switches).await;
+    world.switch(switches).await;
     let sink = world.sink(ACCOUNT, SINK);
     (world, sink)
 }

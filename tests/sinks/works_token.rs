@@ -7,7 +7,6 @@ use dari::connectors::client::SendError;
 use dari::connectors::sandbox::Fault;
 use dari::connectors::works::{MANIFEST, sandbox};
 use dari::outcome::{Outcome, Scope, Verb};
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::world::{Op, Tried, World};
@@ -18,13 +17,9 @@ const SINK: &str = "{ works: { account: daou, token: sandbox-token, key: id, fie
 
 async fn world(state: Value) -> (World, Box<dyn Sink>) {
     let world = World::of(&MANIFEST).await;
-    set(&world, &state).await;
+    world.switch(state).await;
     let sink = world.sink(ACCOUNT, SINK);
     (world, sink)
-}
-
-async fn set(world: &World, state: &Value) {
-    world.served.play(Method::PUT, "/_sandbox/state", state).await;
 }
 
 async fn made(world: &World) -> Value {
@@ -84,11 +79,11 @@ async fn one_token_serves_until_a_minute_before_its_end() {
 async fn a_token_that_ended_early_is_replaced_once() {
     let (world, sink) = world(json!({})).await;
     world.delivered(&*sink, &create("1")).await;
-    set(&world, &json!({ "tokens": { "revoke": true } })).await;
+    world.switch(json!({ "tokens": { "revoke": true } })).await;
     world.delivered(&*sink, &create("2")).await;
     assert_eq!(made(&world).await, 2);
     // One that is good for nothing: refused, renewed, refused.
-    set(&world, &json!({ "tokens": { "revoke": true, "good_for": -1 } })).await;
+    world.switch(json!({ "tokens": { "revoke": true, "good_for": -1 } })).await;
     let refused = world.outcome(&*sink, &create("3")).await;
     assert!(matches!(&refused, Outcome::Suspend { what: Scope::Account, until: None, .. }), "{refused:?}");
     assert_eq!(made(&world).await, 3);

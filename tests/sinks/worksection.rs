@@ -9,28 +9,14 @@ use dari::outcome::{Outcome, Scope, Verb};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::world::{Op, Tried, World, in_doubt};
+use crate::world::{Op, Tried, World, in_doubt, leaked};
 
 const ACCOUNT: &str =
     "{ ws: { worksection: { admin_key: 7776461cd931e7b1c8e9632ff8e979ce, url: 'URL', time_zone: Europe/Kyiv } } }";
 const SINK: &str = "{ worksection: { account: ws, project: '26', author: kim@acme.kr } }";
 
 async fn world() -> (World, Box<dyn Sink>) {
-    let world = World::of(&MANIFEST).await;
-    let sink = world.sink(ACCOUNT, SINK);
-    (world, sink)
-}
-
-async fn state(world: &World, what: &str) -> Value {
-    world.served.state().await[what].clone()
-}
-
-async fn switch(world: &World, switches: Value) {
-    world.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
-}
-
-fn leaked(id: Option<String>) -> &'static str {
-    Box::leak(id.expect("an id").into_boxed_str())
+    World::with(&MANIFEST, ACCOUNT, SINK).await
 }
 
 /// A second after the last one, as the account's permits have it.
@@ -41,7 +27,7 @@ async fn tried(world: &World, sink: &dyn Sink, op: &Op) -> Tried {
 
 async fn delivered(world: &World, sink: &dyn Sink, op: &Op) -> &'static str {
     match tried(world, sink, op).await {
-        Tried::Came(Outcome::Delivered { remote_id }) => leaked(remote_id),
+        Tried::Came(Outcome::Delivered { remote_id }) => leaked(remote_id.expect("an id")),
         other => panic!("{other:?}"),
     }
 }
@@ -70,7 +56,7 @@ async fn a_task_is_made_changed_tagged_commented_on_booked_completed_and_reopene
     let (world, sink) = world().await;
     let map = json!({ "title": "견적 & offer", "text": "a\nb", "dateend": "2026-12-24", "priority": 7, "tags": ["Urgent"], "todo": ["one", "two"], "email_user_to": "lee@acme.kr", "subscribe": ["lee@acme.kr"] });
     let id = delivered(&world, &*sink, &Op::new(Verb::Create, map)).await;
-    let task = state(&world, "tasks").await[0].clone();
+    let task = world.state("tasks").await[0].clone();
     assert_eq!((&task["id"], &task["name"]), (&json!(id), &json!("견적 & offer")));
     assert_eq!(
         (&task["date_end"], &task["priority"], &task["tags"]),
@@ -84,7 +70,7 @@ async fn a_task_is_made_changed_tagged_commented_on_booked_completed_and_reopene
         json!({ "title": "견적 2", "text": "kept as it was", "dateend": null, "email_user_to": null }),
     );
     assert_eq!(delivered(&world, &*sink, &update.linked(id)).await, id);
-    let task = state(&world, "tasks").await[0].clone();
+    let task = world.state("tasks").await[0].clone();
     assert_eq!((&task["name"], &task["user_to"]["email"]), (&json!("견적 2"), &json!("NOONE")));
     assert!(task["date_end"].is_null() && task["text"].as_str().unwrap().starts_with("a\nb"));
 
@@ -174,7 +160,7 @@ async fn the_hash_may_be_over_the_plain_text() {
     let raw = world.sink(&ACCOUNT.replace("url:", "hash: raw, url:"), SINK);
     delivered(&world, &*encoded, &new("a & b")).await;
     assert!(why(&world, &*raw, &new("a & b")).await.starts_with("suspend Account: 2:"));
-    switch(&world, json!({ "raw_hash": true })).await;
+    world.switch(json!({ "raw_hash": true })).await;
     delivered(&world, &*raw, &new("a & b")).await;
     assert!(why(&world, &*encoded, &new("a & b")).await.starts_with("suspend Account: 2:"));
 }
@@ -183,14 +169,14 @@ async fn the_hash_may_be_over_the_plain_text() {
 async fn a_second_call_within_a_second_is_made_later() {
     let (world, sink) = world().await;
     for as_429 in [false, true] {
-        switch(&world, json!({ "too_many_as_429": as_429 })).await;
+        world.switch(json!({ "too_many_as_429": as_429 })).await;
         delivered(&world, &*sink, &new("one")).await;
         let Tried::Came(Outcome::Retry { after, account, .. }) = world.try_it(&*sink, &new("two")).await else {
             panic!("too fast")
         };
         assert_eq!((after, account), (Some(Duration::from_secs(2)), true));
     }
-    assert_eq!(state(&world, "tasks").await.as_array().unwrap().len(), 2);
+    assert_eq!(world.state("tasks").await.as_array().unwrap().len(), 2);
     let limits = MANIFEST.account.as_ref().unwrap().limits;
     assert!(limits.rate.is_some_and(|rate| rate <= 1.0) && limits.concurrency == Some(1));
 }
@@ -200,7 +186,7 @@ async fn what_is_too_long_for_an_address_goes_in_a_body_and_what_would_be_cut_is
     let (world, sink) = world().await;
     let long = "가".repeat(20_000);
     let id = delivered(&world, &*sink, &Op::new(Verb::Create, json!({ "title": "x", "text": long }))).await;
-    let kept = state(&world, "tasks").await[0]["text"].as_str().unwrap().to_owned();
+    let kept = world.state("tasks").await[0]["text"].as_str().unwrap().to_owned();
     assert_eq!(kept, format!("{long}\n\ndari:dlv_1"));
     assert!(!world.served.calls.all()[0].path.contains('?'));
     let comment = |length: usize| Op::new(Verb::Comment, json!({ "text": "a".repeat(length) })).linked(id);
@@ -208,7 +194,7 @@ async fn what_is_too_long_for_an_address_goes_in_a_body_and_what_would_be_cut_is
     insta::assert_snapshot!(why(&world, &*sink, &comment(65_536)).await, @"not sent: text: longer than 65524 characters, which leaves no room for the line it is found by");
     delivered(&world, &*sink, &comment(65_524)).await;
     // Whether a body's hash is right no page says: where it is not, only what needs a body is lost.
-    switch(&world, json!({ "raw_hash": true })).await;
+    world.switch(json!({ "raw_hash": true })).await;
     let refused = why(&world, &*sink, &comment(9_000)).await;
     insta::assert_snapshot!(refused, @"reject: the hash of a call that is too long for an address was refused: shorten it (2: Action hash is missed or invalid)");
     let answer = Answer {
@@ -260,14 +246,14 @@ async fn p6_what_is_in_doubt_is_found_by_its_mark() {
     assert_eq!(unmarked.on_doubt(Verb::Create), OnDoubt::Hold);
     assert!(world.question(&*unmarked, &ops[0], world.clock.now()).is_none());
     delivered(&world, &*unmarked, &Op::new(Verb::Create, json!({ "title": "x", "text": "as it is" }))).await;
-    assert_eq!(state(&world, "tasks").await.as_array().unwrap().last().unwrap()["text"], "as it is");
+    assert_eq!(world.state("tasks").await.as_array().unwrap().last().unwrap()["text"], "as it is");
 }
 
 #[tokio::test]
 async fn a_task_is_matched_by_its_whole_title() {
     let (world, sink) = world().await;
     for numbers in [false, true] {
-        switch(&world, json!({ "ids_as_numbers": numbers })).await;
+        world.switch(json!({ "ids_as_numbers": numbers })).await;
         let title = format!("Kim's \"offer\" {numbers}");
         let id = delivered(&world, &*sink, &new(&title)).await;
         delivered(&world, &*sink, &new(&format!("{title} 2"))).await;

@@ -85,13 +85,9 @@ async fn a_token_is_got_once_kept_over_a_restart_and_renewed_when_it_ends() {
 
     // Ended before its time: it is renewed when it is refused, and the call made again.
     kept.world.served.play(::http::Method::POST, "/_sandbox/tokens/expire", &Value::Null).await;
-    switch(&kept, json!({ "rate": 1e12 })).await;
+    kept.world.switch(json!({ "rate": 1e12 })).await;
     kept.works(&account).await;
     assert_eq!(kept.renewals().len(), 3);
-}
-
-async fn switch(kept: &Kept, switches: Value) {
-    kept.world.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
 }
 
 #[tokio::test]
@@ -134,7 +130,7 @@ async fn two_processes_renew_one_after_the_other() {
     kept.works(&account).await;
     // The first one's token is no good now: it finds the second one's in the store.
     kept.world.client = first;
-    switch(&kept, json!({ "rate": 1e12 })).await;
+    kept.world.switch(json!({ "rate": 1e12 })).await;
     kept.works(&account).await;
     assert_eq!(kept.renewals().len(), 2);
 }

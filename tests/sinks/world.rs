@@ -86,6 +86,22 @@ impl World {
         Self { client: Client::new().unwrap(), clock, served }
     }
 
+    /// A vendor's sandbox, and a sink at it.
+    pub async fn with(manifest: &Manifest, accounts: &str, sink: &str) -> (Self, Box<dyn Sink>) {
+        let world = Self::of(manifest).await;
+        let sink = world.sink(accounts, sink);
+        (world, sink)
+    }
+
+    /// Part of the vendor's own state.
+    pub async fn state(&self, what: &str) -> Value {
+        self.served.state().await[what].clone()
+    }
+
+    pub async fn switch(&self, switches: Value) {
+        self.served.play(::http::Method::PUT, "/_sandbox/state", &switches).await;
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.advance(SignedDuration::try_from(by).unwrap());
     }
@@ -137,10 +153,11 @@ impl World {
         self.client.send(call).await
     }
 
+    /// As the worker does: through the sink's own way of sending.
     pub async fn try_it(&self, sink: &dyn Sink, op: &Op) -> Tried {
         match self.call(sink, op) {
             Err(why) => Tried::Refused(why),
-            Ok(call) => match self.send(&call).await {
+            Ok(call) => match sink.send(&self.client, &call).await {
                 Err(error) => Tried::Unanswered(error),
                 Ok(answer) => Tried::Came(sink.classify(&call, &answer)),
             },
@@ -161,6 +178,16 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
+
+    /// The same, for the operations that come after it.
+    pub async fn id(&self, sink: &dyn Sink, op: &Op) -> &'static str {
+        leaked(self.delivered(sink, op).await.expect("an id"))
+    }
+}
+
+/// Text for as long as the tests run: so an [`Op`] needs no lifetime.
+pub fn leaked(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
 }
 
 /// True if the client says that the call may have taken effect.

@@ -3,7 +3,6 @@
 mod deliveries;
 mod intents;
 mod keeping;
-mod simulated;
 mod sqlite;
 
 use std::any::Any;

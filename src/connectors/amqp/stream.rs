@@ -104,7 +104,7 @@ impl Queue {
                  `declare: {{}}`",
                 self.name
             );
-            return Err(passing(why));
+            return Err(PollError::retry(None, why));
         }
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -133,8 +133,8 @@ impl Stream for Queue {
         let connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(why)) if why.contains("ACCESS_REFUSED") => return Err(PollError::Suspend { why }),
-            Ok(Err(why)) => return Err(passing(why)),
-            Err(_) => return Err(passing(format!("nothing answered within {} s", CONNECT.as_secs()))),
+            Ok(Err(why)) => return Err(PollError::retry(None, why)),
+            Err(_) => return Err(PollError::retry(None, format!("nothing answered within {} s", CONNECT.as_secs()))),
         };
         match self.subscribe(&connection).await {
             Ok((channel, stream)) => Ok(Box::new(Subscription {
@@ -175,14 +175,14 @@ impl Subscription {
             tokio::select! {
                 next = self.stream.next() => match next {
                     Some(Ok(delivery)) => return Ok(Some(delivery)),
-                    Some(Err(error)) => return Err(passing(error.to_string())),
+                    Some(Err(error)) => return Err(PollError::retry(None, error.to_string())),
                     None if self.cancelled => return Ok(None),
-                    None => return Err(passing(format!("RabbitMQ ended the consumer of `{}`", self.queue))),
+                    None => return Err(PollError::retry(None, format!("RabbitMQ ended the consumer of `{}`", self.queue))),
                 },
                 () = tokio::time::sleep(GLANCE) => {}
             }
             if !self.channel.status().connected() {
-                return Err(passing("the connection was lost".to_owned()));
+                return Err(PollError::retry(None, "the connection was lost"));
             }
             if self.cancelled {
                 // What was on its way came before the answer to the cancel.
@@ -256,7 +256,7 @@ async fn close(connection: Connection) {
 fn alive(acked: Result<bool, Failed>) -> Result<(), PollError> {
     match acked {
         Ok(true) => Ok(()),
-        Ok(false) => Err(passing("the connection was lost before the ack: the messages come again".to_owned())),
+        Ok(false) => Err(PollError::retry(None, "the connection was lost before the ack: the messages come again")),
         Err(error) => Err(error.of("an ack")),
     }
 }
@@ -281,7 +281,7 @@ impl Failed {
             Self::Said(error) => format!("{what}: {error}"),
             Self::Silent => format!("{what}: RabbitMQ does not answer"),
         };
-        if refused { PollError::Suspend { why } } else { passing(why) }
+        if refused { PollError::Suspend { why } } else { PollError::retry(None, why) }
     }
 }
 
@@ -294,10 +294,6 @@ async fn within<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T, 
 
 async fn answered<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T, PollError> {
     within(answer).await.map_err(|e| e.of("the channel"))
-}
-
-fn passing(why: String) -> PollError {
-    PollError::Retry { after: None, account: false, why }
 }
 
 // === Settings ===

@@ -40,7 +40,6 @@ fn refusal(address: IpAddr) -> String {
 
 /// True for an address of the public internet: not loopback, private, link-local (cloud metadata), carrier-grade NAT,
 /// documentation, multicast or reserved, nor an IPv6 form of one of these.
-#[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -14,10 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client::{Api, Reply, list, stop};
+use super::client::{Api, Reply, list};
 use super::entry::{Entry, Kind as EntryKind, Place, Reading};
 use super::window::{Window, whole_second};
 use crate::clock::Clock;
+use crate::connectors::pollers::keys::Start;
+use crate::connectors::pollers::read_cursor;
 use crate::connectors::snapshot::{self, Item, Updated};
 use crate::connectors::{Memory, Page, PollError, Poller, Remembered, reading};
 use crate::event::{NewEvent, Payload, Version};
@@ -47,13 +49,6 @@ struct Source {
     ahead: SignedDuration,
     span: SignedDuration,
     quoted: bool,
-}
-
-/// What the first poll brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Now,
-    From(Timestamp),
 }
 
 /// The stored cursor.
@@ -86,7 +81,7 @@ struct Memo {
 impl Memo {
     fn read(remembered: &Remembered) -> Result<Self, PollError> {
         serde_json::from_value(remembered.value.clone())
-            .map_err(|error| stop(format!("what is remembered of an event cannot be read: {error}")))
+            .map_err(|error| PollError::stop(format!("what is remembered of an event cannot be read: {error}")))
     }
 
     /// By which hash it is remembered: another while it is unlisted, so that it is noticed when it is listed again.
@@ -142,16 +137,11 @@ impl Poller for Source {
     }
 }
 
-fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| stop(format!("the stored cursor cannot be read ({error}); forget it to start anew")))
-}
-
 impl Source {
     fn first(&self, now: Timestamp) -> (Cursor, Option<String>) {
         let (learn, note) = match self.start {
             Start::Now => (Some(now), Some("starts now: what is in the calendars already is not sent".to_owned())),
-            Start::From(at) if at == BEGINNING => (None, None),
+            Start::All => (None, None),
             Start::From(at) => (Some(at), Some(format!("starts with what was changed from {at} on"))),
         };
         (Cursor { learn, ..Cursor::default() }, note)
@@ -273,7 +263,7 @@ impl Source {
             if let Reply::No(_, why) = self.api.ask(&["calendar", "v1", "calendars", id], &[]).await? {
                 let known: Vec<String> = names.iter().map(|(id, name)| format!("{id} ({name})")).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(stop(format!("{why}: the account sees no calendar {id}; it sees {known}")));
+                return Err(PollError::stop(format!("{why}: the account sees no calendar {id}; it sees {known}")));
             }
         }
         Ok(names.into_keys().chain(self.calendars.iter().cloned()).collect())
@@ -294,15 +284,17 @@ impl Source {
             match self.api.ask(&["calendar", "v1", "calendars", "*", "events"], &query).await? {
                 Reply::Yes(said) => {
                     for raw in list(said.result)? {
-                        entries.push(Entry::read(raw, &self.reading).map_err(stop)?);
+                        entries.push(Entry::read(raw, &self.reading).map_err(PollError::stop)?);
                     }
                 }
                 Reply::Long if slice.span() > NARROWEST => {
                     let half = SignedDuration::from_secs(slice.span().as_secs() / 2).max(NARROWEST);
                     slices.extend(slice.slices(half).into_iter().rev());
                 }
-                Reply::Long => return Err(stop(format!("the events of {} take more than 1 MiB", slice.from))),
-                Reply::No(_, why) => return Err(stop(why)),
+                Reply::Long => {
+                    return Err(PollError::stop(format!("the events of {} take more than 1 MiB", slice.from)));
+                }
+                Reply::No(_, why) => return Err(PollError::stop(why)),
             }
         }
         Ok(entries)

@@ -13,7 +13,7 @@ use url::Url;
 use super::envelope::{self, Said};
 use super::limits;
 use crate::clock::Clock;
-use crate::connectors::call::secret_header;
+use crate::connectors::call::{base, below, secret_header};
 use crate::connectors::client::{Addresses, Client, MAX_ANSWER};
 use crate::connectors::{Account, Answer, Build, Call, PollError};
 
@@ -21,7 +21,7 @@ use crate::connectors::{Account, Answer, Build, Call, PollError};
 pub(super) const PAGE: u64 = 100;
 
 /// The hosts by the account's `cloud`. Source: helpdesk.dooray.com, "End Point".
-pub(super) const CLOUDS: [(&str, &str); 4] = [
+const CLOUDS: [(&str, &str); 4] = [
     ("public", "https://api.dooray.com"),
     ("gov", "https://api.gov-dooray.com"),
     ("gov-work", "https://api.gov-dooray.co.kr"),
@@ -43,26 +43,20 @@ impl Door {
     /// What is wrong with the account, as the rest of a sentence.
     pub(super) fn of(account: Account<'_>) -> Result<Self, String> {
         let cloud = account.settings.text("cloud").unwrap_or("public");
-        let (base, addresses) = match (account.url, CLOUDS.iter().find(|(name, _)| *name == cloud)) {
+        let (url, addresses) = match (account.url, CLOUDS.iter().find(|(name, _)| *name == cloud)) {
             ("", Some((_, host))) => (*host, Addresses::Public),
             ("", None) => return Err(format!("there is no cloud {cloud:?}")),
             (url, _) => (url, Addresses::Any),
         };
-        let base = Url::parse(base).ok().filter(|url| !url.cannot_be_a_base());
-        let base = base.ok_or("the account's url is no http or https URL")?;
         let token = account.settings.secret("token").unwrap_or_default();
         let token = secret_header(&format!("dooray-api {}", token.expose_secret()));
         let token = token.ok_or("the account's token holds characters that no HTTP header takes")?;
-        Ok(Self { base, token, addresses })
+        Ok(Self { base: base(url)?, token, addresses })
     }
 
     /// A call to a path of these segments, each percent-encoded.
     pub(super) fn call(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Call {
-        let mut url = self.base.clone();
-        // A base without path segments was refused above.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+        let mut url = below(&self.base, path.iter().copied());
         if !query.is_empty() {
             // `+` of a zone becomes `%2B`: unencoded it would arrive as a space.
             url.query_pairs_mut().extend_pairs(query);
@@ -140,7 +134,7 @@ impl Api {
 
     async fn send(&self, call: &Call) -> Result<Reply, PollError> {
         self.wait().await?;
-        let answer = self.client.send(call).await.map_err(|error| retry(None, format!("dooray: {error}")))?;
+        let answer = self.client.send(call).await?;
         let now = self.clock.now();
         *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) =
             limits::before_next(&answer.headers).and_then(|wait| now.saturating_add(wait).ok());
@@ -167,8 +161,8 @@ impl Api {
 fn must(reply: Reply) -> Result<Said, PollError> {
     match reply {
         Reply::Yes(said) => Ok(said),
-        Reply::No(_, why) => Err(stop(why)),
-        Reply::Long => Err(stop("dooray answered more than the 1 MiB that is read of an answer")),
+        Reply::No(_, why) => Err(PollError::stop(why)),
+        Reply::Long => Err(PollError::stop("dooray answered more than the 1 MiB that is read of an answer")),
     }
 }
 
@@ -179,8 +173,8 @@ fn read(answer: &Answer, now: Timestamp) -> Result<Reply, PollError> {
         StatusCode::OK | StatusCode::CREATED if answer.body.len() >= MAX_ANSWER => return Ok(Reply::Long),
         StatusCode::OK | StatusCode::CREATED => match Said::read(answer) {
             Some(said) if said.is_yes(status) => return Ok(Reply::Yes(said)),
-            Some(said) if said.success == Some(false) => stop(why),
-            _ => retry(None, format!("{why}: is the account's url right?")),
+            Some(said) if said.success == Some(false) => PollError::stop(why),
+            _ => PollError::retry(None, format!("{why}: is the account's url right?")),
         },
         StatusCode::UNAUTHORIZED => PollError::Suspend {
             why: format!("dooray refused the account's token ({why}); it is under 개인설정 > API > 개인 인증 토큰"),
@@ -190,9 +184,9 @@ fn read(answer: &Answer, now: Timestamp) -> Result<Reply, PollError> {
             let after = Some(limits::after_429(answer, now));
             PollError::Retry { after, account: true, why: "dooray asks to slow down (429)".to_owned() }
         }
-        StatusCode::REQUEST_TIMEOUT => retry(None, why),
-        _ if status.is_server_error() => retry(answer.retry_after(now), why),
-        _ => stop(why),
+        StatusCode::REQUEST_TIMEOUT => PollError::retry(None, why),
+        _ if status.is_server_error() => PollError::retry(answer.retry_after(now), why),
+        _ => PollError::stop(why),
     })
 }
 
@@ -201,15 +195,6 @@ pub(super) fn list(result: Value) -> Result<Vec<Value>, PollError> {
     match result {
         Value::Array(items) => Ok(items),
         Value::Null => Ok(Vec::new()),
-        _ => Err(stop("dooray's result is no list")),
+        _ => Err(PollError::stop("dooray's result is no list")),
     }
-}
-
-pub(super) fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
-    PollError::Retry { after, account: false, why: why.into() }
-}
-
-/// Stops the source.
-pub(super) fn stop(why: impl Into<String>) -> PollError {
-    PollError::Stop { why: why.into() }
 }

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::{Api, Reply, stop};
+use super::client::{Api, Reply};
 use super::registrar;
 use super::task::{Comment, Task};
 use super::times;
@@ -204,7 +204,7 @@ impl Fetch for Again {
             Reply::No(_, why) => return Ok(Fetched::Gone(why)),
             Reply::Long => return Ok(Fetched::Gone("the task takes more than 1 MiB".to_owned())),
         };
-        let task = Task::read(raw, &self.zone).map_err(stop)?;
+        let task = Task::read(raw, &self.zone).map_err(PollError::stop)?;
         let mut data = json!({ "task": task.data(None, &self.zone), "raw": task.raw(), "hook": body });
         if let Some(comment) = comment(&data["hook"]).cloned().and_then(|raw| Comment::read(raw, &self.zone)) {
             data["comment"] = comment.data(&self.zone);

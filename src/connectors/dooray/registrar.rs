@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use url::Url;
 
-use super::client::{Api, stop};
+use super::client::Api;
 use crate::connectors::call::HIDDEN;
 use crate::connectors::{Build, Built, PollError, Registered, Registrar, reading};
 use crate::settings::Fault;
@@ -49,7 +49,7 @@ pub(super) fn build(build: &Build<'_>) -> Built<Box<dyn Registrar>> {
 #[async_trait]
 impl Registrar for Hooks {
     async fn list(&self) -> Result<Vec<Registered>, PollError> {
-        Err(stop("Dooray has no call that lists hooks: see 프로젝트 설정 > 서비스 연동 of the project"))
+        Err(PollError::stop("Dooray has no call that lists hooks: see 프로젝트 설정 > 서비스 연동 of the project"))
     }
 
     async fn register(&self, url: &Url) -> Result<Vec<Registered>, PollError> {
@@ -65,7 +65,9 @@ impl Registrar for Hooks {
     }
 
     async fn remove(&self, _: &str) -> Result<bool, PollError> {
-        Err(stop("Dooray has no call that ends a hook: take it out under 프로젝트 설정 > 서비스 연동 of the project"))
+        Err(PollError::stop(
+            "Dooray has no call that ends a hook: take it out under 프로젝트 설정 > 서비스 연동 of the project",
+        ))
     }
 }
 

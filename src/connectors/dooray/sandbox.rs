@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 
 use super::times;
 use crate::clock::Clock;
+use crate::connectors::sandbox;
 
 mod calendar;
 mod hooks;
@@ -336,23 +337,13 @@ async fn state(State(shared): State<Shared>) -> Json<Value> {
 /// Sets switches; what is none of them is passed over, for sinks tell of themselves here too.
 async fn switch(State(shared): State<Shared>, Json(wanted): Json<Value>) -> Response {
     let mut tenant = lock(&shared);
-    let mut now = serde_json::to_value(&tenant.switches).unwrap_or_default();
-    if let (Some(now), Some(wanted)) = (now.as_object_mut(), wanted.as_object()) {
-        now.extend(
-            wanted
-                .iter()
-                .filter(|(key, _)| now.contains_key(*key))
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect::<Vec<_>>(),
-        );
-    }
-    match serde_json::from_value(now) {
+    match sandbox::changed(&tenant.switches, &wanted) {
         Ok(switches) => {
             tenant.switches = switches;
             tenant.bucket = (tenant.switches.burst, tenant.clock.now());
             StatusCode::NO_CONTENT.into_response()
         }
-        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! What Dooray's sinks share.
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::Door;
+use super::envelope::Said;
 use super::people;
-use crate::connectors::{Build, Call, reading};
+use crate::connectors::client::{Client, SendError};
+use crate::connectors::{Answer, Build, Call, reading};
 use crate::outcome::Verb;
 use crate::settings::Fault;
 
@@ -23,6 +26,16 @@ fn door(build: &Build<'_>) -> Result<Door, Vec<Fault>> {
 /// A call that does something, with its verb for the reading of its answer.
 fn doing(door: &Door, verb: Verb, method: Method, path: &[&str]) -> Call {
     door.call(method, path, &[]).part(super::answer::part(verb))
+}
+
+/// Sends a change with the fields that it leaves out, which the vendor may clear: they are read first.
+async fn send_whole(client: &Client, call: &Call, completed: fn(&Call, &Value) -> Call) -> Result<Answer, SendError> {
+    let read = Call { method: Method::GET, body: Bytes::new(), ..call.clone() };
+    let answer = client.send(&read).await?;
+    match Said::read(&answer).filter(|said| said.is_yes(answer.status)) {
+        Some(said) => client.send(&completed(call, &said.result)).await,
+        None => Ok(answer),
+    }
 }
 
 /// The linked record's id, which is digits; a recurring event's has a time behind it.

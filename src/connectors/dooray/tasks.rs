@@ -13,11 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client::{Api, PAGE, Reply, list, stop};
+use super::client::{Api, PAGE, Reply, list};
 use super::task::{Comment, Task};
 use super::times;
 use super::window::whole_second;
 use crate::clock::Clock;
+use crate::connectors::pollers::keys::Start;
+use crate::connectors::pollers::read_cursor;
 use crate::connectors::{Memory, Page, PollError, Poller, Remembered, snapshot};
 use crate::event::{NewEvent, Payload, Version};
 
@@ -39,13 +41,6 @@ struct Source {
     overlap: SignedDuration,
     start: Start,
     comments: Comments,
-}
-
-/// What the first poll brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Now,
-    From(Timestamp),
 }
 
 /// Whose comments are read. Whether a comment changes its task's `updatedAt` is not said.
@@ -88,7 +83,7 @@ struct Memo {
 impl Memo {
     fn read(remembered: &Remembered) -> Result<Self, PollError> {
         serde_json::from_value(remembered.value.clone())
-            .map_err(|error| stop(format!("what is remembered of a task cannot be read: {error}")))
+            .map_err(|error| PollError::stop(format!("what is remembered of a task cannot be read: {error}")))
     }
 }
 
@@ -141,11 +136,6 @@ impl Poller for Source {
     }
 }
 
-fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| stop(format!("the stored cursor cannot be read ({error}); forget it to start anew")))
-}
-
 fn written(cursor: &Cursor) -> Value {
     serde_json::to_value(cursor).unwrap_or_default()
 }
@@ -162,7 +152,7 @@ impl Source {
             Start::Now => {
                 (BEGINNING, now, Some("starts now: what the project has already is learnt and not sent".to_owned()))
             }
-            Start::From(at) if at == BEGINNING => (at, at, None),
+            Start::All => (BEGINNING, BEGINNING, None),
             Start::From(at) => (at, at, Some(format!("starts with what was changed from {at} on"))),
         };
         (Cursor { from, page: 0, start, swept: String::new() }, note)
@@ -183,7 +173,7 @@ impl Source {
         ];
         let said = self.api.get(&["project", "v1", "projects", &self.project, "posts"], &query).await?;
         let tasks = list(said.result)?;
-        tasks.into_iter().map(|raw| Task::read(raw, &self.zone).map_err(stop)).collect()
+        tasks.into_iter().map(|raw| Task::read(raw, &self.zone).map_err(PollError::stop)).collect()
     }
 
     /// Where to go on after a page.

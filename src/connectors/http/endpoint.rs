@@ -4,15 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::target::Target;
-use crate::connectors::call::{TIMEOUT, secret_header};
+use crate::connectors::call::{TIMEOUT, basic, secret_header};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Answer, Call};
 use crate::settings::{Fault, Node, Settings, Spot};
@@ -95,10 +93,7 @@ fn headers(settings: Settings<'_>, faults: &mut Vec<Fault>) -> HeaderMap {
     let spot = |key| auth.get(key).unwrap_or(auth).spot;
     let (name, value) = match kind.name.as_str() {
         "bearer" => (AUTHORIZATION.as_str(), format!("Bearer {}", auth.text().unwrap_or_default())),
-        "basic" => {
-            let pair = format!("{}:{}", text("user"), text("password"));
-            (AUTHORIZATION.as_str(), format!("Basic {}", STANDARD.encode(pair)))
-        }
+        "basic" => (AUTHORIZATION.as_str(), basic(text("user"), text("password"))),
         _ => (text("name"), text("value").to_owned()),
     };
     add_header(&mut headers, (name, spot("name")), (&value, spot("value")), faults);

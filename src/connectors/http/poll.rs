@@ -10,17 +10,17 @@ use async_trait::async_trait;
 use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::endpoint::{Endpoint, SEEN, compiled};
 use super::{AUTH_KEY, HEADERS};
 use crate::clock::Clock;
 use crate::connectors::client::Client;
+use crate::connectors::pollers::keys::{self, Start};
 use crate::connectors::snapshot::{self, Updated};
 use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole};
 use crate::event::{MAX_TYPE, NewEvent, Payload};
-use crate::settings::{Fault, Field, Kind, Need, Node, Settings, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need, Node, Settings};
 use crate::template::Expression;
 
 mod answer;
@@ -29,7 +29,7 @@ mod place;
 mod records;
 
 use paging::Paging;
-use place::{Place, Start};
+use place::Place;
 use records::{Reader, Record};
 
 /// How many records one pass may hold at once, where it has to know all of them.
@@ -177,7 +177,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let accept = compiled(settings, "accept", accept, &mut faults);
     let reader = Reader::new(settings, build.zone.clone(), &mut faults);
     let paging = settings.get("paging").and_then(|node| Paging::new(node, &mut faults));
-    let start = start(&settings, &build.zone, &mut faults);
+    let start = start(build, &mut faults);
     let kind = settings.text("type").unwrap_or_default().to_owned();
     check_type(&settings, &kind, &mut faults);
     let deletions = settings.flag("deletions");
@@ -198,28 +198,23 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         kind,
         deletions,
         start,
-        every: settings.duration("every").unwrap_or(Duration::from_mins(1)),
+        every: keys::every(build)?,
         client: build.client.clone(),
         clock: build.clock.clone(),
     })))
 }
 
-fn start(settings: &Settings<'_>, zone: &TimeZone, faults: &mut Vec<Fault>) -> Start {
-    match settings.text("start").unwrap_or_default() {
-        "now" => Start::Now,
-        "all" => Start::All,
-        text => {
-            let from = parse_instant(text, zone);
-            if from.is_none() {
-                let why = format!("`start`: expected now, all, or a date or instant as 2026-01-31, found `{text}`");
-                faults.push(Fault::new(settings.spot("start"), why));
-            } else if settings.get("version").is_none() && settings.get("cursor").is_none() {
-                let why = "a date needs a `version` or a `cursor` that is a time: nothing else tells what is older";
-                faults.push(Fault::new(settings.spot("start"), why));
-            }
-            from.map_or(Start::Now, Start::From)
-        }
+fn start(build: &Build<'_>, faults: &mut Vec<Fault>) -> Start {
+    let settings = &build.settings;
+    let start = keys::start(build).unwrap_or_else(|wrong| {
+        faults.extend(wrong);
+        Start::Now
+    });
+    if matches!(start, Start::From(_)) && settings.get("version").is_none() && settings.get("cursor").is_none() {
+        let why = "a date needs a `version` or a `cursor` that is a time: nothing else tells what is older";
+        faults.push(Fault::new(settings.spot("start"), why));
     }
+    start
 }
 
 fn check_type(settings: &Settings<'_>, kind: &str, faults: &mut Vec<Fault>) {
@@ -238,8 +233,9 @@ impl Poller for Source {
 
     async fn poll(&self, cursor: Option<&Value>, memory: &dyn Memory) -> Result<Page, PollError> {
         let place = match cursor {
-            Some(cursor) => serde_json::from_value(cursor.clone())
-                .map_err(|error| stop(format!("what is remembered of the last poll cannot be read: {error}")))?,
+            Some(cursor) => serde_json::from_value(cursor.clone()).map_err(|error| {
+                PollError::stop(format!("what is remembered of the last poll cannot be read: {error}"))
+            })?,
             None => Place::begin(self.start),
         };
         if self.deletions { self.whole(place, memory).await } else { self.page(place, memory).await }
@@ -270,15 +266,17 @@ impl Source {
         let seen = answer::accepted(&answer, self.accept.as_ref())?;
         let (records, said) = self.reader.read(&answer, &seen)?;
         let next = match &self.paging {
-            Some(paging) => paging.next(&call.url, place, &answer, &seen, records.len()).map_err(stop)?,
+            Some(paging) => paging.next(&call.url, place, &answer, &seen, records.len()).map_err(PollError::stop)?,
             None => None,
         };
         let next = next.map(|next| next.without(&self.endpoint.target, &self.query));
         if next.is_some() && next == place.next {
-            return Err(stop("the next page is the one that was just read: `paging` does not fit this API"));
+            return Err(PollError::stop("the next page is the one that was just read: `paging` does not fit this API"));
         }
         if next.is_some() && place.pages >= MOST_PAGES {
-            return Err(stop(format!("the list has more than {MOST_PAGES} pages: `paging` does not fit this API")));
+            return Err(PollError::stop(format!(
+                "the list has more than {MOST_PAGES} pages: `paging` does not fit this API"
+            )));
         }
         Ok(Got { records, next, said })
     }
@@ -325,7 +323,7 @@ impl Source {
             let got = self.ask(&at).await?;
             items.extend(got.records.into_iter().map(Record::into_item));
             if items.len() > MOST {
-                return Err(stop(format!(
+                return Err(PollError::stop(format!(
                     "the list has more than {MOST} records, too many to tell what is gone: leave `deletions` out"
                 )));
             }
@@ -371,9 +369,5 @@ impl Source {
 }
 
 fn kept(place: &Place) -> Result<Value, PollError> {
-    serde_json::to_value(place).map_err(|error| stop(error.to_string()))
-}
-
-fn stop(why: impl Into<String>) -> PollError {
-    PollError::Stop { why: why.into() }
+    serde_json::to_value(place).map_err(|error| PollError::stop(error.to_string()))
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
-use crate::connectors::call::secret_header;
+use crate::connectors::call::{base, below, secret_header};
 use crate::connectors::{Account, Answer, Build, Call};
 use crate::outcome::{Outcome, Scope};
 use crate::settings::Fault;
@@ -25,19 +25,15 @@ impl Door {
     pub(super) fn of(build: &Build<'_>) -> Result<Self, Vec<Fault>> {
         let fault = |why: &str| vec![Fault::new(build.settings.spot("account"), why)];
         let Account { settings, url, .. } = build.account.ok_or_else(|| fault("needs an account"))?;
-        let base = Url::parse(url).map_err(|_| fault("the account's `url` is none"))?;
+        let base = base(url).map_err(|why| fault(&why))?;
         let token = format!("Bearer {}", settings.text("token").unwrap_or_default());
         let token = secret_header(&token).ok_or_else(|| fault("the token has a character that no header may have"))?;
         Ok(Self { base, token })
     }
 
-    /// A request to a path. Each part is a segment of its own, percent-encoded: an id with a slash leads nowhere else.
+    /// A request to a path.
     pub(super) fn call(&self, method: Method, path: &[&str]) -> Call {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        Call::new(method, url).header(AUTHORIZATION, self.token.clone())
+        Call::new(method, below(&self.base, path.iter().copied())).header(AUTHORIZATION, self.token.clone())
     }
 }
 

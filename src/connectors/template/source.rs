@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::client::{Door, refusal};
 use crate::clock::Clock;
-use crate::connectors::client::{Client, SendError};
+use crate::connectors::client::Client;
+use crate::connectors::pollers::keys;
 use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole, reading};
 use crate::event::{NewEvent, Payload, Version};
 use crate::outcome::Outcome;
@@ -26,12 +27,7 @@ const FIELDS: &[Field] = &[
         need: Need::Required,
         doc: "The notebook's id: the last part of its address.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("1m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("1m"),
     Field {
         name: "start",
         kind: Kind::Choice(&["now", "all"]),
@@ -67,7 +63,7 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     Ok(SourceRole::Poller(Box::new(Source {
         door: Door::of(build)?,
         notebook: settings.text("notebook").unwrap_or_default().to_owned(),
-        every: settings.duration("every").unwrap_or(Duration::from_mins(1)),
+        every: keys::every(build)?,
         all: settings.text("start") == Some("all"),
         client: build.client.clone(),
         clock: build.clock.clone(),
@@ -86,17 +82,14 @@ impl Poller for Source {
         let after = cursor.and_then(Value::as_u64).unwrap_or(0);
         let mut call = self.door.call(Method::GET, &["notebooks", &self.notebook, "notes"]);
         call.url.query_pairs_mut().append_pair("after", &after.to_string());
-        let answer = self.client.send(&call).await.map_err(|error| match error {
-            SendError::Refused(why) => PollError::Suspend { why },
-            error => PollError::Retry { after: None, account: false, why: error.to_string() },
-        })?;
+        let answer = self.client.send(&call).await?;
         if let Some(no) = refusal(&answer, self.clock.now()) {
             return Err(trouble(no));
         }
         let body = answer.json().unwrap_or_default();
-        let notes = body["notes"].as_array().ok_or_else(|| stop("notes answered without a list"))?;
+        let notes = body["notes"].as_array().ok_or_else(|| PollError::stop("notes answered without a list"))?;
         let events = notes.iter().map(event).collect::<Option<Vec<_>>>();
-        let events = events.ok_or_else(|| stop("notes answered a note without id, revision or time"))?;
+        let events = events.ok_or_else(|| PollError::stop("notes answered a note without id, revision or time"))?;
         Ok(Page {
             events: if first { Vec::new() } else { events },
             // None is no reason to begin anew.
@@ -115,14 +108,10 @@ impl Poller for Source {
 fn trouble(no: Outcome) -> PollError {
     match no {
         Outcome::Retry { after, account, why } => PollError::Retry { after, account, why },
-        Outcome::Unknown { why } => PollError::Retry { after: None, account: false, why },
+        Outcome::Unknown { why } => PollError::retry(None, why),
         Outcome::Suspend { why, .. } | Outcome::Refused { why } => PollError::Suspend { why },
-        other => stop(other.why().unwrap_or("notes answered what it should not")),
+        other => PollError::stop(other.why().unwrap_or("notes answered what it should not")),
     }
-}
-
-fn stop(why: &str) -> PollError {
-    PollError::Stop { why: why.to_owned() }
 }
 
 /// The same id however often a revision is read, so that repetitions collapse.

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use tokio::sync::Mutex;
 
-use super::client::{Api, retry, stop};
+use super::client::Api;
 use super::door::{Door, Target};
 use super::hook::{project_key, response_key};
 use super::labels::{self, Labels};
@@ -97,11 +97,11 @@ impl Fetch for Again {
             let age = self.clock.now().duration_since(event.received.at());
             // Of a rejected respondent nothing may be kept: there is nothing to wait for.
             if age < LAG && event.kind == "response.created" {
-                return Err(retry(Some(AGAIN), "walla does not show the response yet"));
+                return Err(PollError::retry(Some(AGAIN), "walla does not show the response yet"));
             }
             return gone("walla has no response with this key");
         };
-        let response = Response::read(raw, &self.zone).map_err(stop)?;
+        let response = Response::read(raw, &self.zone).map_err(PollError::stop)?;
         let mut labels = form.labels.lock().await;
         labels.refresh(&form.api).await?;
         let questions = labels.of(&form.api, std::iter::once(&response)).await?;

@@ -90,7 +90,7 @@ impl Api {
                 Questions::read(&fields, Some(&hidden))
             }
         };
-        read.map_err(stop)
+        read.map_err(PollError::stop)
     }
 
     /// One response; `None` if Walla has none with this key.
@@ -100,18 +100,17 @@ impl Api {
             Target::Form { .. } => &["responses", key],
         };
         match self.send(self.get(path, &[]).await?).await? {
-            Got::Body(Body::Json(answer)) => response::one(answer).map_err(stop),
-            Got::Body(Body::Long) => Err(stop("one response is over 1 MiB long")),
+            Got::Body(Body::Json(answer)) => response::one(answer).map_err(PollError::stop),
+            Got::Body(Body::Long) => Err(PollError::stop("one response is over 1 MiB long")),
             Got::Missing(_) => Ok(None),
-            Got::Refused(why) => Err(stop(why)),
+            Got::Refused(why) => Err(PollError::stop(why)),
         }
     }
 
     /// Writes all responses of a project into a file, as Parquet.
     pub(super) async fn export(&self, into: &mut tokio::fs::File) -> Result<(), PollError> {
         let call = self.get(&["response", "list"], &[]).await?.timeout(EXPORT);
-        let sent = self.client.download(&call, into, super::export::LONGEST).await;
-        let answer = sent.map_err(|error| retry(None, format!("walla: {error}")))?;
+        let answer = self.client.download(&call, into, super::export::LONGEST).await?;
         match answer.status {
             StatusCode::OK => Ok(()),
             StatusCode::NOT_FOUND => Err(self.unknown(&said(&answer)).await),
@@ -141,7 +140,8 @@ impl Api {
     pub(super) async fn count(&self, to: Timestamp) -> Result<Option<u64>, PollError> {
         let all = Window { from: super::source::BEGINNING, to };
         if let Target::Form { .. } = self.target {
-            let (_, total) = self.page(all, 1, 1).await?.ok_or_else(|| stop("one response is over 1 MiB long"))?;
+            let (_, total) =
+                self.page(all, 1, 1).await?.ok_or_else(|| PollError::stop("one response is over 1 MiB long"))?;
             return Ok(Some(total));
         }
         Ok(match self.date_range(all).await? {
@@ -165,7 +165,7 @@ impl Api {
             self.dates.store(matches!(got, Got::Body(_)), Ordering::Relaxed);
         }
         match self.body(got).await? {
-            Body::Json(answer) => response::list(answer).map(Found::Items).map_err(stop),
+            Body::Json(answer) => response::list(answer).map(Found::Items).map_err(PollError::stop),
             Body::Long => Ok(Found::TooMuch),
         }
     }
@@ -183,7 +183,7 @@ impl Api {
             }
             before = Some(ids);
         }
-        Err(retry(None, "the responses changed each time while their pages were read"))
+        Err(PollError::retry(None, "the responses changed each time while their pages were read"))
     }
 
     /// All pages of a window by id, and whether the vendor's count was right and the same on each of them.
@@ -199,7 +199,7 @@ impl Api {
             steady &= *count.get_or_insert(total) == total;
             let empty = list.is_empty();
             for item in list {
-                items.insert(response::id(&item).map_err(stop)?, item);
+                items.insert(response::id(&item).map_err(PollError::stop)?, item);
             }
             if empty || page * PAGE >= total {
                 break;
@@ -223,9 +223,9 @@ impl Api {
             Body::Long => return Ok(None),
         };
         let total = answer.pointer("/data/pagination/totalCount").and_then(Value::as_u64);
-        let total =
-            total.ok_or_else(|| stop(format!("no data.pagination.totalCount in {}", response::shape(&answer))))?;
-        Ok(Some((response::list(answer).map_err(stop)?, total)))
+        let total = total
+            .ok_or_else(|| PollError::stop(format!("no data.pagination.totalCount in {}", response::shape(&answer))))?;
+        Ok(Some((response::list(answer).map_err(PollError::stop)?, total)))
     }
 
     // === Talking ===
@@ -234,7 +234,7 @@ impl Api {
         let got = self.send(self.get(path, &[]).await?).await?;
         match self.body(got).await? {
             Body::Json(value) => Ok(value),
-            Body::Long => Err(stop("the form's questions take more than 1 MiB")),
+            Body::Long => Err(PollError::stop("the form's questions take more than 1 MiB")),
         }
     }
 
@@ -242,13 +242,13 @@ impl Api {
     async fn body(&self, got: Got) -> Result<Body, PollError> {
         match got {
             Got::Body(body) => Ok(body),
-            Got::Refused(why) => Err(stop(why)),
+            Got::Refused(why) => Err(PollError::stop(why)),
             Got::Missing(said) => Err(self.unknown(&said).await),
         }
     }
 
     async fn send(&self, call: Call) -> Result<Got, PollError> {
-        let answer = self.client.send(&call).await.map_err(|error| retry(None, format!("walla: {error}")))?;
+        let answer = self.client.send(&call).await?;
         match answer.status {
             StatusCode::OK if answer.body.len() >= MAX_ANSWER => return Ok(Got::Body(Body::Long)),
             StatusCode::OK => {}
@@ -265,10 +265,10 @@ impl Api {
         let times = self.garbage.fetch_add(1, Ordering::Relaxed) + 1;
         let why = format!("walla answered {} bytes that are not JSON", answer.body.len());
         if times < GARBAGE {
-            return Err(retry(None, why));
+            return Err(PollError::retry(None, why));
         }
         self.garbage.store(0, Ordering::Relaxed);
-        Err(stop(format!("{why}, {times} times in a row: is the account's url right?")))
+        Err(PollError::stop(format!("{why}, {times} times in a row: is the account's url right?")))
     }
 
     /// What an answer means that is neither a yes, nor a 400, nor a 404.
@@ -285,11 +285,11 @@ impl Api {
                 account: true,
                 why: format!("walla asks to slow down (429){said}"),
             },
-            StatusCode::REQUEST_TIMEOUT => retry(None, format!("walla answered {status}{said}")),
+            StatusCode::REQUEST_TIMEOUT => PollError::retry(None, format!("walla answered {status}{said}")),
             _ if status.is_server_error() => {
-                retry(answer.retry_after(self.clock.now()), format!("walla answered {status}{said}"))
+                PollError::retry(answer.retry_after(self.clock.now()), format!("walla answered {status}{said}"))
             }
-            _ => stop(format!("walla answered {status}{said}")),
+            _ => PollError::stop(format!("walla answered {status}{said}")),
         }
     }
 
@@ -317,15 +317,6 @@ fn whole_days(window: Window) -> [String; 2] {
     let from = day(window.from).saturating_sub(1.day());
     let to = day(window.to).saturating_add(2.days());
     [from.to_string(), to.to_string()]
-}
-
-pub(super) fn retry(after: Option<Duration>, why: impl Into<String>) -> PollError {
-    PollError::Retry { after, account: false, why: why.into() }
-}
-
-/// Stops the source.
-pub(super) fn stop(why: impl Into<String>) -> PollError {
-    PollError::Stop { why: why.into() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use url::Url;
 
-use crate::connectors::call::secret_header;
+use crate::connectors::call::{base, basic, below, secret_header};
 use crate::connectors::client::Addresses;
 use crate::connectors::{Account, Answer, Call};
 use crate::settings::{Fault, Settings};
@@ -26,13 +26,9 @@ enum Keys<'a> {
 impl Keys<'_> {
     /// The header that shows them; `None` if they cannot be in one.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        use base64::Engine as _;
         let (name, value) = match self {
-            Self::Basic { client_id, api_key } => {
-                // Not `base64` of the shell, as in the page's sample: it breaks long lines.
-                let token = base64::engine::general_purpose::STANDARD.encode(format!("{client_id}:{api_key}"));
-                (header::AUTHORIZATION, format!("Basic {token}"))
-            }
+            // Not `base64` of the shell, as in the page's sample: it breaks long lines.
+            Self::Basic { client_id, api_key } => (header::AUTHORIZATION, basic(client_id, api_key)),
             Self::Open { api_key } => (HeaderName::from_static("x-walla-api-key"), (*api_key).to_owned()),
         };
         Some((name, secret_header(&value)?))
@@ -62,19 +58,17 @@ impl Door {
             let text = |key| account.settings.text(key).unwrap_or_default();
             (Keys::Basic { client_id: text("client_id"), api_key: text("api_key") }, RESPONSE_API)
         };
-        let (base, addresses) = match account.url {
+        let (url, addresses) = match account.url {
             "" => (default, Addresses::Public),
             url => (url, Addresses::Any),
         };
-        let base = Url::parse(base).ok().filter(|url| !url.cannot_be_a_base());
-        let base = base.ok_or("the account's url is no http or https URL")?;
         let key = keys.header().ok_or("the account's keys hold characters that no HTTP header takes")?;
-        Ok(Self { base, key, addresses, open: open_key.is_some() })
+        Ok(Self { base: base(url)?, key, addresses, open: open_key.is_some() })
     }
 
     /// A question at a path of these segments, each percent-encoded.
     pub(super) fn get<'a>(&self, path: impl IntoIterator<Item = &'a str>, query: &[(&str, &str)]) -> Call {
-        let mut url = self.url(path);
+        let mut url = below(&self.base, path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -83,16 +77,7 @@ impl Door {
 
     /// A question with a body.
     pub(super) fn post<'a>(&self, path: impl IntoIterator<Item = &'a str>, body: &Value) -> Call {
-        self.call(Method::POST, self.url(path)).json(body)
-    }
-
-    fn url<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
-        let mut url = self.base.clone();
-        // A base without path segments was refused above.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
+        self.call(Method::POST, below(&self.base, path)).json(body)
     }
 
     fn call(&self, method: Method, url: Url) -> Call {

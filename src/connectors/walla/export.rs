@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use serde_json::Value;
 
-use super::client::{Api, stop};
+use super::client::Api;
 use crate::connectors::PollError;
 
 mod rows;
@@ -36,7 +36,8 @@ enum Row {
 impl Export {
     /// Asks for the file.
     pub(super) async fn open(api: &Api) -> Result<Self, PollError> {
-        let unkept = |error: std::io::Error| stop(format!("the file of all responses cannot be kept: {error}"));
+        let unkept =
+            |error: std::io::Error| PollError::stop(format!("the file of all responses cannot be kept: {error}"));
         let mut file = tokio::fs::File::from_std(tempfile::tempfile().map_err(unkept)?);
         api.export(&mut file).await?;
         let file = file.into_std().await;
@@ -55,9 +56,11 @@ impl Export {
                 Ok(Some(row))
             }
             Some(Row::End) => Ok(None),
-            Some(Row::Unreadable(why)) => Err(stop(format!("the file of all responses cannot be read: {why}"))),
+            Some(Row::Unreadable(why)) => {
+                Err(PollError::stop(format!("the file of all responses cannot be read: {why}")))
+            }
             // The reader of Parquet panics at what it does not know.
-            None => Err(stop("the file of all responses has a type in it that cannot be read")),
+            None => Err(PollError::stop("the file of all responses has a type in it that cannot be read")),
         }
     }
 }

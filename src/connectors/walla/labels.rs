@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::client::{Api, stop};
+use super::client::Api;
 use super::questions::Questions;
 use super::response::Response;
 use crate::connectors::PollError;
@@ -60,7 +60,7 @@ impl Labels {
 /// # Errors
 /// [`PollError::Stop`] where two of its questions have one label.
 pub(super) fn event(kind: &str, id: String, response: &Response, questions: &Questions) -> Result<NewEvent, PollError> {
-    let data = response.data(questions).map_err(stop)?;
+    let data = response.data(questions).map_err(PollError::stop)?;
     let mut event = NewEvent::new(kind, Payload::from_value(&data));
     event.id = Some(id);
     event.subject = Some(response.id.clone());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::client::{Api, stop};
+use super::client::Api;
 use super::export::Export;
 use super::labels::{self, Labels};
 use super::response::Response;
@@ -39,7 +39,7 @@ pub(super) const BEGINNING: Place = Place { export: After { rows: 0, last: None 
 pub(super) fn row(cursor: &Value) -> Option<Result<After, PollError>> {
     cursor.get("export")?;
     let place = serde_json::from_value::<Place>(cursor.clone());
-    Some(place.map(|place| place.export).map_err(|error| stop(format!("the place in the file: {error}"))))
+    Some(place.map(|place| place.export).map_err(|error| PollError::stop(format!("the place in the file: {error}"))))
 }
 
 /// The file that is being read, and the digest of its last row.
@@ -65,7 +65,7 @@ impl Past {
         while more && responses.len() < ROWS {
             match export.next().await? {
                 Some(row) => {
-                    let response = Response::read(row, zone).map_err(stop)?;
+                    let response = Response::read(row, zone).map_err(PollError::stop)?;
                     last = Some(response.hash());
                     responses.push(response);
                 }
@@ -81,7 +81,8 @@ impl Past {
             events.push(labels::event("response.created", id, response, questions)?);
         }
         let place = Place { export: After { rows: export.at, last: last.clone() } };
-        let cursor = serde_json::to_value(place).map_err(|error| stop(format!("the place in the file: {error}")))?;
+        let cursor =
+            serde_json::to_value(place).map_err(|error| PollError::stop(format!("the place in the file: {error}")))?;
         if more {
             self.0 = Some((export, last));
         }
@@ -101,7 +102,7 @@ async fn opened(
         let row = export.next().await?;
         let Some(row) = row else { break };
         if export.at == after.rows {
-            last = Some(Response::read(row, zone).map_err(stop)?.hash());
+            last = Some(Response::read(row, zone).map_err(PollError::stop)?.hash());
         }
     }
     if last == after.last {

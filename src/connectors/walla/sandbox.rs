@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
+use crate::connectors::sandbox;
 use crate::settings::parse_instant;
 
 mod export;
@@ -322,7 +323,7 @@ async fn ask(State(shared): State<Shared>, Json(question): Json<Question>) -> Js
 
 async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> Response {
     let mut form = shared.form();
-    match form.switches.changed(&new) {
+    match sandbox::changed(&form.switches, &new) {
         Ok(switches) => {
             form.switches = switches;
             StatusCode::NO_CONTENT.into_response()

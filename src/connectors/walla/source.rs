@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::client::{Api, Found, stop};
+use super::client::{Api, Found};
 use super::cursor::{Cursor, News, Window};
 use super::door::{Door, Target};
 use super::labels::{self, Labels};
@@ -16,9 +16,11 @@ use super::past::{self, Past};
 use super::questions::Questions;
 use super::response::Response;
 use crate::clock::Clock;
+use crate::connectors::pollers::keys::{self, Start};
+use crate::connectors::pollers::read_cursor;
 use crate::connectors::{Build, EventDoc, Memory, Page, PollError, Poller, SourceKind, SourceRole};
 use crate::event::NewEvent;
-use crate::settings::{Fault, Field, Kind, Need, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need};
 
 /// Before Walla: where `start: all` starts. 2015-01-01.
 pub(super) const BEGINNING: Timestamp = Timestamp::constant(1_420_070_400, 0);
@@ -51,12 +53,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "The form's id in the Open API, in place of `project`.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("1m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("1m"),
     Field {
         name: "start",
         kind: Kind::Text,
@@ -98,13 +95,6 @@ const EVENTS: &[EventDoc] = &[
     },
 ];
 
-/// What the first poll brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Now,
-    From(Timestamp),
-}
-
 struct Source {
     api: Api,
     every: Duration,
@@ -122,22 +112,13 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let Some(account) = build.account else { return Err(fault("account", "a walla source needs an account")) };
     let door = Door::of(account).map_err(|why| fault("account", &why))?;
     let target = Target::read(settings, door.open)?.ok_or_else(|| Target::missing(settings, door.open))?;
-    let every = settings.duration("every").filter(|every| !every.is_zero());
-    let every = every.ok_or_else(|| fault("every", "a source cannot be polled every 0s; expected at least 1s"))?;
     let overlap = settings.duration("overlap").and_then(|length| SignedDuration::try_from(length).ok());
-    let start = match settings.text("start").unwrap_or("now") {
-        "now" => Start::Now,
-        "all" => Start::From(BEGINNING),
-        text => Start::From(parse_instant(text, &build.zone).ok_or_else(|| {
-            fault("start", "expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)")
-        })?),
-    };
     let api = Api::new((build.client.clone(), build.clock.clone()), door, target);
     Ok(SourceRole::Poller(Box::new(Source {
         api,
-        every,
+        every: keys::every(build)?,
         overlap: overlap.unwrap_or_default(),
-        start,
+        start: keys::start(build)?,
         zone: build.zone.clone(),
         clock: build.clock.clone(),
         labels: Mutex::default(),
@@ -165,7 +146,7 @@ impl Poller for Source {
         let (window, last, items) = self.read(&mut cursor, now).await?;
         let responses = items
             .into_iter()
-            .map(|item| Response::read(item, &self.zone).map_err(stop))
+            .map(|item| Response::read(item, &self.zone).map_err(PollError::stop))
             .collect::<Result<Vec<_>, _>>()?;
         let news = cursor.take(window, responses, last, self.overlap);
         let questions = labels.of(&self.api, news.iter().map(|news| &news.response)).await?;
@@ -173,7 +154,7 @@ impl Poller for Source {
         if let Some(shortened) = cursor.shortened() {
             note.get_or_insert(shortened);
         }
-        let cursor = serde_json::to_value(&cursor).map_err(|error| stop(format!("the cursor: {error}")))?;
+        let cursor = serde_json::to_value(&cursor).map_err(|error| PollError::stop(format!("the cursor: {error}")))?;
         Ok(Page { events, cursor, more: !last, note, ..Page::default() })
     }
 
@@ -198,9 +179,10 @@ impl Source {
                 };
                 Ok((Cursor::from_now(now, self.overlap), Some(note)))
             }
+            Start::All => Ok((Cursor::from_start(BEGINNING), None)),
             Start::From(at) => {
-                let note = (at != BEGINNING).then(|| format!("starts with what was submitted from {at} on"));
-                Ok((Cursor::from_start(at), note))
+                let note = format!("starts with what was submitted from {at} on");
+                Ok((Cursor::from_start(at), Some(note)))
             }
         }
     }
@@ -214,18 +196,13 @@ impl Source {
                 Found::TooMuch if window.span() > self.api.narrowest() => cursor.narrow(window),
                 Found::TooMuch => {
                     let Window { from, to } = window;
-                    return Err(stop(format!(
+                    return Err(PollError::stop(format!(
                         "the responses submitted from {from} to {to} take more than the 1 MiB that is read at once"
                     )));
                 }
             }
         }
     }
-}
-
-fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| stop(format!("the stored cursor cannot be read ({error}); forget it to start anew")))
 }
 
 fn event(news: &News, questions: &Questions) -> Result<NewEvent, PollError> {

@@ -4,8 +4,6 @@
 //! a `class`, under a status of its own (422, 401, …) or under 200. The vendor has no list of either, so both are read: the
 //! status first, then the words. Source: the page "API basics"; what public code has seen.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -206,11 +204,6 @@ pub(super) fn poll_error(trouble: Trouble, why: String, answer: &Answer, now: Ti
         Trouble::Passing | Trouble::Unclear => retry(false),
         Trouble::Permission | Trouble::Missing | Trouble::Wrong => PollError::Stop { why },
     }
-}
-
-/// Passing trouble without the vendor's word on when to come back.
-pub(super) fn later(why: String) -> PollError {
-    PollError::Retry { after: None::<Duration>, account: false, why }
 }
 
 /// Not understood: whether it took effect is unknown, which matters only where a second call would do more.

@@ -12,7 +12,7 @@ use url::Url;
 use super::answer;
 use super::jwt::Key;
 use crate::clock::Clock;
-use crate::connectors::client::{Addresses, Client, SendError};
+use crate::connectors::client::{Addresses, Client};
 use crate::connectors::tokens::{Renew, Safe, Token, TokenError};
 use crate::connectors::{Answer, Call};
 
@@ -45,10 +45,7 @@ impl Renew for Renewal {
     async fn renew(&self, _: &Safe) -> Result<Token, TokenError> {
         let now = self.clock.now();
         let call = self.call(now)?;
-        let answer = self.client.send(&call).await.map_err(|error| match error {
-            SendError::Refused(why) => TokenError::Refused(why),
-            other => TokenError::Retry(other.to_string()),
-        })?;
+        let answer = self.client.send(&call).await?;
         let said = answer.json().unwrap_or_default();
         let text = match self.how {
             How::Login { .. } => said["data"]["sessionID"].as_str().or_else(|| said["sessionID"].as_str()),

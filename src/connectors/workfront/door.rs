@@ -16,7 +16,7 @@ use url::Url;
 use super::account::{AUTH, IMS, JWT, LOGIN};
 use super::auth::{How, Renewal, SESSION};
 use super::jwt::Key;
-use crate::connectors::call::secret_header;
+use crate::connectors::call::{base, below, secret_header};
 use crate::connectors::client::Addresses;
 use crate::connectors::tokens::Tokens;
 use crate::connectors::{Build, Call};
@@ -60,12 +60,11 @@ impl Door {
 
     fn read(build: &Build<'_>) -> Result<Self, String> {
         let account = build.account.ok_or("needs an account")?;
-        let (base, addresses) = match account.url {
+        let (url, addresses) = match account.url {
             "" => (format!("https://{}", account.settings.text("host").unwrap_or_default()), Addresses::Public),
             url => (url.to_owned(), Addresses::Any),
         };
-        let base = Url::parse(&base).ok().filter(|url| !url.cannot_be_a_base() && url.has_host());
-        let base = base.ok_or("the account's `url` is no http or https URL")?;
+        let base = base(&url)?;
         let version = account.settings.text("version").unwrap_or("v15.0").to_owned();
         let auth = account.settings.object("auth", AUTH).ok_or("the account has no `auth`")?;
         let auth = if let Some(key) = auth.secret("api_key") {
@@ -132,7 +131,7 @@ impl Door {
     /// A call of the event subscriptions, which take JSON and no parameters for who one is.
     pub(super) fn subscriptions(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Call {
         let mut url =
-            below(&self.base, &[&["attask", "eventsubscription", "api", "v1", "subscriptions"], path].concat());
+            below(&self.base, [&["attask", "eventsubscription", "api", "v1", "subscriptions"], path].concat());
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -148,7 +147,7 @@ impl Door {
     }
 
     fn bare(&self, path: &[&str]) -> Call {
-        let url = below(&self.base, &[&["attask", "api", self.version.as_str()], path].concat());
+        let url = below(&self.base, [&["attask", "api", self.version.as_str()], path].concat());
         self.proven(Call::new(Method::POST, url))
     }
 
@@ -182,7 +181,7 @@ fn renewal(auth: &Settings<'_>, place: Place<'_>) -> Result<(How, Url, Headers),
     if let Some(login) = auth.object("login", LOGIN) {
         let how =
             How::Login { username: text(&login, "username"), password: login.secret("password").unwrap_or_default() };
-        return Ok((how, below(place.base, &["attask", "api", place.version, "login"]), Vec::new()));
+        return Ok((how, below(place.base, ["attask", "api", place.version, "login"]), Vec::new()));
     }
     if let Some(jwt) = auth.object("jwt", JWT) {
         let how = How::Jwt {
@@ -194,7 +193,7 @@ fn renewal(auth: &Settings<'_>, place: Place<'_>) -> Result<(How, Url, Headers),
             bearer: jwt.text("header") == Some("bearer"),
         };
         let path = ["integrations", "oauth2", "api", "v1", "jwt", "exchange"];
-        return Ok((how, below(place.base, &path), Vec::new()));
+        return Ok((how, below(place.base, path), Vec::new()));
     }
     let ims = auth.object("ims", IMS).ok_or("the account has no `auth`")?;
     let header = |name, key| {
@@ -213,17 +212,7 @@ fn renewal(auth: &Settings<'_>, place: Place<'_>) -> Result<(How, Url, Headers),
         secret: ims.secret("client_secret").unwrap_or_default(),
         scope: text(&ims, "scope"),
     };
-    Ok((how, below(&base, &["ims", "token", "v3"]), headers))
-}
-
-/// A URL with these segments behind it, each percent-encoded.
-fn below(base: &Url, path: &[&str]) -> Url {
-    let mut url = base.clone();
-    // A base without path segments was refused before.
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path);
-    }
-    url
+    Ok((how, below(&base, ["ims", "token", "v3"]), headers))
 }
 
 /// What people see of a parameter: JSON as JSON.

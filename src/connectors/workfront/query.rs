@@ -3,6 +3,15 @@
 use serde_json::{Map, Value};
 
 use super::door::{Parameters, plain};
+use crate::settings::{Field, Kind, Need};
+
+/// The key that says which kind of object a sink or a poller is for; [`object`] reads it.
+pub(super) const OBJECT: Field = Field {
+    name: "object",
+    kind: Kind::Text,
+    need: Need::Required,
+    doc: "The kind of object, as `task`, `proj` or `optask` (an issue).",
+};
 
 /// How a field may compare. Source: the page's table (eq to between), its example of `OR` (cicontains), and its reports'.
 const MODIFIERS: [&str; 21] = [

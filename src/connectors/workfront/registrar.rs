@@ -79,8 +79,7 @@ impl Registrar for Subscriptions {
             let query = [("page", page.to_string()), ("limit", PAGE.to_string())];
             let said = self.send(&self.door.subscriptions(Method::GET, &[], &query)).await?;
             let said = said.json().filter(|said| said["subscriptions"].is_array());
-            let said =
-                said.ok_or_else(|| answer::later("workfront's answer is no list of subscriptions".to_owned()))?;
+            let said = said.ok_or_else(|| PollError::retry(None, "workfront's answer is no list of subscriptions"))?;
             let items = said["subscriptions"].as_array().map(Vec::as_slice).unwrap_or_default();
             all.extend(items.iter().filter_map(registered));
             let last = said["meta"]["page_count"].as_u64().is_none_or(|pages| page as u64 >= pages);
@@ -101,7 +100,7 @@ impl Registrar for Subscriptions {
 
     async fn remove(&self, id: &str) -> Result<bool, PollError> {
         let call = self.door.subscriptions(Method::DELETE, &[id], &[]).idempotent(true);
-        let answer = self.client.send(&call).await.map_err(|error| answer::later(error.to_string()))?;
+        let answer = self.client.send(&call).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
@@ -127,7 +126,7 @@ impl Subscriptions {
         shown["authToken"] = json!(HIDDEN);
         let call = self.door.subscriptions(Method::POST, &[], &[]).json(&body).shown_body(shown);
         let call = call_with_json(call);
-        let answer = self.client.send(&call).await.map_err(|error| answer::later(error.to_string()))?;
+        let answer = self.client.send(&call).await?;
         let about = format!("{} {event}", self.object);
         match answer.status {
             status if status.is_success() => {
@@ -139,14 +138,14 @@ impl Subscriptions {
             // It is there already: that was wanted.
             StatusCode::CONFLICT => {
                 let there = self.list().await?.into_iter().find(|one| one.url == url.as_str() && one.about == about);
-                there.ok_or_else(|| PollError::Stop { why: answer::summary(&answer) })
+                there.ok_or_else(|| PollError::stop(answer::summary(&answer)))
             }
             _ => Err(self.refused(&answer)),
         }
     }
 
     async fn send(&self, call: &Call) -> Result<Answer, PollError> {
-        let answer = self.client.send(call).await.map_err(|error| answer::later(error.to_string()))?;
+        let answer = self.client.send(call).await?;
         if answer.status.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
     }
 

@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use super::times;
 use crate::clock::Clock;
+use crate::connectors::sandbox;
 use crate::connectors::sandbox::telling::Looks;
 
 mod calls;
@@ -291,20 +292,12 @@ async fn switch(State(shared): State<Shared>, Json(wanted): Json<Value>) -> Resp
             tenant.custom.push(name);
         }
     }
-    let mut now = serde_json::to_value(&tenant.switches).unwrap_or_default();
-    if let (Some(now), Some(wanted)) = (now.as_object_mut(), wanted.as_object()) {
-        for (key, value) in wanted {
-            if let Some(known) = now.get_mut(key) {
-                known.clone_from(value);
-            }
-        }
-    }
-    match serde_json::from_value(now) {
+    match sandbox::changed(&tenant.switches, &wanted) {
         Ok(switches) => {
             tenant.switches = switches;
             StatusCode::NO_CONTENT.into_response()
         }
-        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 

@@ -37,12 +37,7 @@ pub const KIND: SinkKind = SinkKind {
 
 const FIELDS: &[Field] = &[
     Field { name: "account", kind: Kind::Account("workfront"), need: Need::Required, doc: "The account." },
-    Field {
-        name: "object",
-        kind: Kind::Text,
-        need: Need::Required,
-        doc: "The kind of object, as `task`, `proj` or `optask` (an issue).",
-    },
+    query::OBJECT,
     Field {
         name: "reference",
         kind: Kind::Text,

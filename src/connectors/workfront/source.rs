@@ -18,6 +18,8 @@ use super::door::{Door, Parameters, parameters};
 use super::{query, times};
 use crate::clock::Clock;
 use crate::connectors::client::{Client, MAX_ANSWER};
+use crate::connectors::pollers::keys::Start;
+use crate::connectors::pollers::read_cursor;
 use crate::connectors::{Build, Built, Memory, Page, PollError, Poller, reading, snapshot};
 use crate::event::{NewEvent, Payload, Version};
 use crate::settings::Fault;
@@ -56,13 +58,6 @@ pub(super) struct Asking {
     filters: Parameters,
 }
 
-/// What the first poll brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Now,
-    From(Timestamp),
-}
-
 /// The stored cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Cursor {
@@ -92,7 +87,7 @@ pub(super) struct Row {
 
 impl Row {
     fn read(raw: Value) -> Result<Self, PollError> {
-        let id = reading::id(&raw["ID"]).ok_or_else(|| stop("workfront showed an object without an ID"))?;
+        let id = reading::id(&raw["ID"]).ok_or_else(|| PollError::stop("workfront showed an object without an ID"))?;
         let (updated, created) = (times::instant(&raw["lastUpdateDate"]), times::instant(&raw["entryDate"]));
         Ok(Self { id, updated, created, raw })
     }
@@ -162,17 +157,8 @@ impl Poller for Source {
     }
 }
 
-fn read_cursor(value: &Value) -> Result<Cursor, PollError> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| stop(format!("the stored cursor cannot be read ({error}); forget it to start anew")))
-}
-
 fn written(cursor: &Cursor) -> Value {
     serde_json::to_value(cursor).unwrap_or_default()
-}
-
-fn stop(why: impl Into<String>) -> PollError {
-    PollError::Stop { why: why.into() }
 }
 
 impl Source {
@@ -184,7 +170,7 @@ impl Source {
                 now,
                 Some("starts now: the objects that are there already are learnt and not sent".to_owned()),
             ),
-            Start::From(at) if at == BEGINNING => (at, at, None),
+            Start::All => (BEGINNING, BEGINNING, None),
             Start::From(at) => (at, at, Some(format!("starts with what was changed from {at} on"))),
         };
         (Cursor { from, first: 0, start, listed: None, past: false }, note)
@@ -212,7 +198,7 @@ impl Source {
                 }
                 Ok(None) if limit > 1 => limit /= 2,
                 Ok(None) => {
-                    return Err(stop(
+                    return Err(PollError::stop(
                         "one object takes more than the 1 MiB that is read of an answer: name its `fields`",
                     ));
                 }
@@ -331,9 +317,9 @@ impl Asking {
                 }
                 Ok(rows)
             }
-            (Ok(None), _) => {
-                Err(stop("one object takes more than the 1 MiB that is read of an answer: name its `fields`"))
-            }
+            (Ok(None), _) => Err(PollError::stop(
+                "one object takes more than the 1 MiB that is read of an answer: name its `fields`",
+            )),
             (Err((Trouble::Missing, _)), _) => Ok(Vec::new()),
             (Err((_, error)), _) => Err(error),
         }
@@ -346,7 +332,7 @@ impl Asking {
     ) -> Result<Result<Option<Vec<Row>>, (Trouble, PollError)>, PollError> {
         let path = [&[self.object.as_str()], path].concat();
         let call = self.door.call(&Method::GET, &path, how);
-        let answer = self.client.send(&call).await.map_err(|error| answer::later(format!("workfront: {error}")))?;
+        let answer = self.client.send(&call).await?;
         if answer.status.is_success() && answer.body.len() >= MAX_ANSWER {
             return Ok(Ok(None));
         }

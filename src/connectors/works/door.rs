@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +16,7 @@ use url::Url;
 
 use super::answer::said;
 use crate::clock::Clock;
-use crate::connectors::call::{HIDDEN, secret_header};
+use crate::connectors::call::{self, HIDDEN, secret_header};
 use crate::connectors::client::Client;
 use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens};
 use crate::connectors::{Account, Answer, Build, Call};
@@ -57,7 +56,7 @@ impl Door {
         let oauth = if auth == "body" {
             None
         } else {
-            let (client, clock) = (build.client.clone(), build.clock.clone());
+            let (client, clock) = (build.client.bare(), build.clock.clone());
             let basic = basic(&client_id, &client_secret);
             let login = Login { client, clock, url: url(TOKEN_PATH)?, basic };
             let renew = || Box::new(login.clone()) as Box<dyn Renew>;
@@ -109,8 +108,7 @@ impl Door {
 
 /// `None` if id and secret cannot be in a header, which base64 always can.
 fn basic(client_id: &str, client_secret: &SecretString) -> Option<HeaderValue> {
-    let pair = format!("{client_id}:{}", client_secret.expose_secret());
-    secret_header(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+    secret_header(&call::basic(client_id, client_secret.expose_secret()))
 }
 
 /// Gets a token for the client's credentials.
@@ -139,7 +137,7 @@ impl Login {
 #[async_trait]
 impl Renew for Login {
     async fn renew(&self, _: &Safe) -> Result<Token, TokenError> {
-        let answer = self.client.send(&self.call()).await.map_err(|error| TokenError::Retry(error.to_string()))?;
+        let answer = self.client.send(&self.call()).await?;
         read(&answer, self.clock.now())
     }
 }

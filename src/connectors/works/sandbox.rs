@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::FieldType;
 use crate::clock::Clock;
+use crate::connectors::sandbox;
 
 mod login;
 mod switches;
@@ -114,7 +115,7 @@ async fn state(State(shared): State<Shared>) -> Json<Value> {
 
 async fn set(State(shared): State<Shared>, Json(new): Json<Value>) -> Response {
     let mut app = lock(&shared);
-    match app.switches.changed(&new) {
+    match sandbox::changed(&app.switches, &new) {
         Ok(switches) => app.switches = switches,
         Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
     }

@@ -18,6 +18,7 @@ use url::Url;
 use super::answer::{self, LONGEST_ANSWER, Meaning};
 use super::oauth;
 use crate::clock::Clock;
+use crate::connectors::call;
 use crate::connectors::client::{Addresses, Client};
 use crate::connectors::tokens::Tokens;
 use crate::connectors::{Account, Build, Call, PollError};
@@ -70,7 +71,7 @@ impl Door {
             return Err("needs an account with `admin_key`, or with `client_id` and what belongs to it".to_owned());
         };
         let path = if matches!(auth, Auth::Admin(..)) { "api/admin/v2/" } else { "api/oauth2" };
-        let base = base.join(path).map_err(|_| "the account's url is no http or https URL")?;
+        let base = base.join(path).map_err(|_| "the account's `url` is no http or https URL")?;
         Ok(Self { base, addresses, auth })
     }
 
@@ -133,8 +134,7 @@ fn base(account: Account<'_>) -> Result<(Url, Addresses), String> {
         ("", host) => (format!("https://{host}/"), Addresses::Public),
         (url, _) => (format!("{url}/"), Addresses::Any),
     };
-    let url = Url::parse(&text).ok().filter(|url| !url.cannot_be_a_base());
-    Ok((url.ok_or("the account's url is no http or https URL")?, addresses))
+    Ok((call::base(&text)?, addresses))
 }
 
 fn joined<'a>(params: impl Iterator<Item = (&'a str, &'a str)>, write: fn(&str) -> String) -> String {
@@ -189,7 +189,7 @@ impl Api {
     pub(super) async fn get(&self, action: &str, params: Params<'_>) -> Result<Value, PollError> {
         match self.ask(action, params).await? {
             Reply::Yes(mut body) => Ok(body["data"].take()),
-            Reply::No(_, why) => Err(PollError::Stop { why: format!("{action}: {why}") }),
+            Reply::No(_, why) => Err(PollError::stop(format!("{action}: {why}"))),
         }
     }
 
@@ -200,11 +200,7 @@ impl Api {
 
     async fn send(&self, call: &Call) -> Result<Reply, PollError> {
         let retry = |after, account, why| Err(PollError::Retry { after, account, why });
-        let answer = match self.client.send(call).await {
-            Ok(answer) => answer,
-            Err(crate::connectors::client::SendError::Refused(why)) => return Err(PollError::Suspend { why }),
-            Err(error) => return retry(None, false, format!("worksection: {error}")),
-        };
+        let answer = self.client.send(call).await?;
         match answer::meaning(&answer, self.clock.now()) {
             Meaning::Yes(body) => Ok(Reply::Yes(body)),
             Meaning::No { code, why } => Ok(Reply::No(code, why)),

@@ -19,7 +19,7 @@ use url::Url;
 
 use super::client::encoded;
 use crate::clock::Clock;
-use crate::connectors::client::{Addresses, Client, SendError};
+use crate::connectors::client::{Addresses, Client};
 use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens};
 use crate::connectors::{Account, Answer, Build, Call};
 
@@ -199,12 +199,7 @@ impl Renewal {
         let mut call = Call::new(Method::POST, url.clone()).addresses(self.addresses).timeout(Duration::from_secs(20));
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         call.body = pairs.join("&").into();
-        let answer = match self.client.send(&call).await {
-            Ok(answer) => answer,
-            Err(SendError::NotSent(why) | SendError::NoAnswer(why) | SendError::Refused(why)) => {
-                return Err(TokenError::Retry(why));
-            }
-        };
+        let answer = self.client.send(&call).await?;
         self.read(&answer, before)
     }
 

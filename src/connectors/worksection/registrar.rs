@@ -77,10 +77,10 @@ impl Registrar for Hooks {
                 let why = format!(
                     "{why}: Worksection calls {url} before it takes it, so the bridge has to run and be reached there"
                 );
-                return Err(PollError::Stop { why });
+                return Err(PollError::stop(why));
             }
         };
-        let id = id.ok_or_else(|| PollError::Stop { why: "worksection told no id of the new webhook".to_owned() })?;
+        let id = id.ok_or_else(|| PollError::stop("worksection told no id of the new webhook"))?;
         for old in before.iter().filter(|old| old.url == url.as_str() && old.id != id) {
             self.remove(&old.id).await?;
         }
@@ -96,7 +96,7 @@ impl Registrar for Hooks {
         match self.api.act("delete_webhook", &[("id", id.to_owned())]).await? {
             Reply::Yes(_) => Ok(true),
             Reply::No(Some(NONE), why) if why.to_lowercase().contains("not found") => Ok(false),
-            Reply::No(_, why) => Err(PollError::Stop { why: format!("delete_webhook: {why}") }),
+            Reply::No(_, why) => Err(PollError::stop(format!("delete_webhook: {why}"))),
         }
     }
 }

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::client::hashed;
 use crate::clock::Clock;
+use crate::connectors::sandbox;
 
 mod account;
 mod actions;
@@ -411,16 +412,12 @@ async fn state(State(stand): State<Stand>) -> Json<Value> {
 /// Sets switches; what is none of them is passed over, for sinks tell of themselves here too.
 async fn switch(State(stand): State<Stand>, Json(wanted): Json<Value>) -> Response {
     let mut tenant = stand.lock();
-    let mut now = serde_json::to_value(&tenant.switches).unwrap_or_default();
-    for (key, value) in wanted.as_object().into_iter().flatten() {
-        now[key] = value.clone();
-    }
-    match serde_json::from_value(now) {
+    match sandbox::changed(&tenant.switches, &wanted) {
         Ok(switches) => {
             tenant.switches = switches;
             StatusCode::NO_CONTENT.into_response()
         }
-        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 

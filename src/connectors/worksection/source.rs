@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::client::Api;
 use crate::clock::Clock;
+use crate::connectors::pollers::keys::Start;
+use crate::connectors::pollers::read_cursor;
 use crate::connectors::{Memory, Page, PollError, Poller};
 
 mod build;
@@ -33,13 +35,6 @@ struct Source {
     tasks: Tasks,
     history: bool,
     start: Start,
-}
-
-/// What the first poll brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    Now,
-    From(Timestamp),
 }
 
 /// Where what happens to tasks is learnt from.
@@ -84,7 +79,7 @@ impl Poller for Source {
     async fn poll(&self, cursor: Option<&Value>, memory: &dyn Memory) -> Result<Page, PollError> {
         let now = self.clock.now();
         let (cursor, mut notes) = match cursor {
-            Some(value) => (read(value)?, Vec::new()),
+            Some(value) => (read_cursor(value)?, Vec::new()),
             None => self.first(now),
         };
         let mut page = Page::default();
@@ -107,20 +102,11 @@ impl Poller for Source {
     }
 }
 
-fn read(value: &Value) -> Result<Cursor, PollError> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| stop(format!("the stored cursor cannot be read ({error}); forget it to start anew")))
-}
-
-fn stop(why: String) -> PollError {
-    PollError::Stop { why }
-}
-
 impl Source {
     fn first(&self, now: Timestamp) -> (Cursor, Vec<String>) {
         let (start, note) = match self.start {
             Start::Now => (now, Some("starts now: what is there already is learnt and not sent".to_owned())),
-            Start::From(at) if at == BEGINNING => (at, None),
+            Start::All => (BEGINNING, None),
             Start::From(at) => (at, Some(format!("starts with what happened from {at} on"))),
         };
         (Cursor::from(start), note.into_iter().collect())

@@ -152,7 +152,7 @@ enum Step {
         version: Option<i64>,
     },
     Start,
-    /// Ends one that is under way: applied, left for the rest to go on, or not come to its end.
+    /// Ends one that is under way.
     End {
         which: prop::sample::Index,
         how: u8,
@@ -171,90 +171,117 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![6 => put, 3 => Just(Step::Start), 3 => end, 1 => Just(Step::GiveAway)], 0..120)
 }
 
+/// Lanes, and what is known of all that was put into them.
+struct Known {
+    lanes: Lanes,
+    put: BTreeMap<u64, Job>,
+    over: HashSet<u64>,
+    /// By lane: attempts, and what is being given away.
+    under_way: BTreeMap<String, Run>,
+    given: BTreeMap<String, Vec<u64>>,
+    /// Lanes of which an attempt did not come to its end.
+    stuck: BTreeSet<String>,
+}
+
+impl Known {
+    fn new() -> Self {
+        let (put, over, under_way) = (BTreeMap::new(), HashSet::new(), BTreeMap::new());
+        Self { lanes: Lanes::new(true), put, over, under_way, given: BTreeMap::new(), stuck: BTreeSet::new() }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Put { subject, action, version } => {
+                let next = self.put.len() as u64 + 1;
+                let job = job(next, &subject.to_string(), *action, *version);
+                self.put.insert(next, job.clone());
+                self.lanes.put(job);
+            }
+            Step::Start => self.start()?,
+            Step::End { which, how } if *how < 6 && !self.under_way.is_empty() => {
+                let lane = which.get(&self.under_way.keys().cloned().collect::<Vec<_>>()).clone();
+                self.end(&lane, *how);
+            }
+            Step::End { .. } => {
+                if let Some((lane, jobs)) = self.given.pop_first() {
+                    self.over.extend(&jobs);
+                    self.lanes.given(&lane, jobs.len(), true);
+                }
+            }
+            Step::GiveAway => {
+                if let Some(Surplus { lane, jobs }) = self.lanes.surplus() {
+                    prop_assert!(self.under_way.contains_key(&lane), "only behind one that is under way");
+                    self.given.insert(lane, numbers(&jobs));
+                }
+            }
+        }
+        prop_assert_eq!(self.lanes.held(), self.put.len() - self.over.len());
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), TestCaseError> {
+        let Some(run) = self.lanes.start() else { return Ok(()) };
+        let lane = run.job.lane.clone();
+        prop_assert!(!self.stuck.contains(&lane) && !self.given.contains_key(&lane));
+        // Nothing of the subject that came before is left out, except what is over.
+        let mut together = numbers(&run.older);
+        together.push(number(&run.job));
+        together.sort_unstable();
+        let last = *together.last().unwrap();
+        let of_lane = self.put.values().filter(|job| job.lane == lane).map(number);
+        let due: Vec<u64> = of_lane.filter(|n| *n <= last && !self.over.contains(n)).collect();
+        prop_assert_eq!(&due, &together);
+        prop_assert!(run.older.iter().all(|job| job.action.is_state() && is_older(job, &run.job)));
+        prop_assert!(run.older.is_empty() || run.job.action.is_state());
+        prop_assert!(self.under_way.insert(lane, run).is_none(), "two of one subject at once");
+        Ok(())
+    }
+
+    /// Ends an attempt: applied, left for the rest to go on, or not come to its end.
+    fn end(&mut self, lane: &str, how: u8) {
+        let Some(run) = self.under_way.remove(lane) else { return };
+        let taken = 1 + run.older.len();
+        let (rest, done) = match how {
+            0..=2 => (Vec::new(), true),
+            3 | 4 => (run.older.clone(), true),
+            _ => (Vec::new(), false),
+        };
+        self.over.insert(number(&run.job));
+        if rest.is_empty() {
+            self.over.extend(numbers(&run.older));
+        }
+        if !done {
+            self.stuck.insert(lane.to_owned());
+        }
+        self.lanes.ended(lane, taken, rest, done);
+    }
+
+    /// Ends all that is under way, and all that this lets begin; what is left then.
+    fn end_all(&mut self) -> Vec<u64> {
+        for (lane, jobs) in std::mem::take(&mut self.given) {
+            self.over.extend(&jobs);
+            self.lanes.given(&lane, jobs.len(), true);
+        }
+        let mut runs: Vec<Run> = std::mem::take(&mut self.under_way).into_values().collect();
+        while let Some(run) = runs.pop().or_else(|| self.lanes.start()) {
+            self.over.insert(number(&run.job));
+            self.over.extend(numbers(&run.older));
+            self.lanes.ended(&run.job.lane, 1 + run.older.len(), Vec::new(), true);
+        }
+        self.put.keys().filter(|n| !self.over.contains(n)).copied().collect()
+    }
+}
+
 proptest! {
     /// One attempt a subject at a time, events in their order, states by their newest; nothing is forgotten and nothing
     /// started twice.
     #[test]
     fn lanes_keep_order_and_lose_nothing(steps in steps()) {
-        let mut lanes = Lanes::new(true);
-        let mut next = 0;
-        let mut put: BTreeMap<u64, Job> = BTreeMap::new();
-        let mut over: HashSet<u64> = HashSet::new();
-        // By lane: attempts, and what is being given away.
-        let mut under_way: BTreeMap<String, Run> = BTreeMap::new();
-        let mut given: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        let mut stuck: BTreeSet<String> = BTreeSet::new();
+        let mut known = Known::new();
         for step in steps {
-            match step {
-                Step::Put { subject, action, version } => {
-                    next += 1;
-                    let job = job(next, &subject.to_string(), action, version);
-                    put.insert(next, job.clone());
-                    lanes.put(job);
-                }
-                Step::Start => {
-                    let Some(run) = lanes.start() else { continue };
-                    let lane = run.job.lane.clone();
-                    prop_assert!(!stuck.contains(&lane) && !given.contains_key(&lane));
-                    // Nothing of the subject that came before is left out, except what is over.
-                    let mut together = numbers(&run.older);
-                    together.push(number(&run.job));
-                    together.sort_unstable();
-                    let last = *together.last().unwrap();
-                    let due: Vec<u64> = put.values().filter(|job| job.lane == lane).map(number)
-                        .filter(|n| *n <= last && !over.contains(n)).collect();
-                    prop_assert_eq!(&due, &together);
-                    prop_assert!(run.older.iter().all(|job| job.action.is_state() && is_older(job, &run.job)));
-                    prop_assert!(run.older.is_empty() || run.job.action.is_state());
-                    prop_assert!(under_way.insert(lane, run).is_none(), "two of one subject at once");
-                }
-                Step::End { which, how } if how < 6 && !under_way.is_empty() => {
-                    let lane = which.get(&under_way.keys().cloned().collect::<Vec<_>>()).clone();
-                    let Some(run) = under_way.remove(&lane) else { continue };
-                    let taken = 1 + run.older.len();
-                    over.insert(number(&run.job));
-                    let (rest, done) = match how {
-                        0..=2 => (Vec::new(), true),
-                        3 | 4 => (run.older.clone(), true),
-                        _ => (Vec::new(), false),
-                    };
-                    if rest.is_empty() {
-                        over.extend(numbers(&run.older));
-                    }
-                    if !done {
-                        stuck.insert(lane.clone());
-                    }
-                    lanes.ended(&lane, taken, rest, done);
-                }
-                Step::End { .. } => {
-                    let Some((lane, jobs)) = given.pop_first() else { continue };
-                    over.extend(&jobs);
-                    lanes.given(&lane, jobs.len(), true);
-                }
-                Step::GiveAway => {
-                    let Some(Surplus { lane, jobs }) = lanes.surplus() else { continue };
-                    prop_assert!(under_way.contains_key(&lane), "only behind one that is under way");
-                    given.insert(lane, numbers(&jobs));
-                }
-            }
-            prop_assert_eq!(lanes.held(), put.len() - over.len());
+            known.step(&step)?;
         }
-        // Whatever is left ends once all that is under way has.
-        for (lane, jobs) in given {
-            over.extend(&jobs);
-            lanes.given(&lane, jobs.len(), true);
-        }
-        for (lane, run) in under_way {
-            over.insert(number(&run.job));
-            over.extend(numbers(&run.older));
-            lanes.ended(&lane, 1 + run.older.len(), Vec::new(), true);
-        }
-        while let Some(run) = lanes.start() {
-            over.insert(number(&run.job));
-            over.extend(numbers(&run.older));
-            lanes.ended(&run.job.lane, 1 + run.older.len(), Vec::new(), true);
-        }
-        let left: Vec<u64> = put.values().filter(|job| !over.contains(&number(job))).map(number).collect();
-        prop_assert!(left.iter().all(|n| stuck.contains(&put[n].lane)), "forgotten: {:?}", left);
+        let left = known.end_all();
+        prop_assert!(left.iter().all(|n| known.stuck.contains(&known.put[n].lane)), "forgotten: {:?}", left);
     }
 }

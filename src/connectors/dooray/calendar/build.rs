@@ -5,9 +5,10 @@ use jiff::SignedDuration;
 use super::super::client::Api;
 use super::super::entry::Reading;
 use super::super::times::DayEnd;
-use super::{BEGINNING, Source, Start};
+use super::Source;
+use crate::connectors::pollers::keys;
 use crate::connectors::{Build, EventDoc, SourceKind, SourceRole};
-use crate::settings::{Fault, Field, Kind, Need, Settings, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need, Settings};
 
 /// The source.
 pub const KIND: SourceKind =
@@ -42,12 +43,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "What is looked at, around now; a year at most. An event that leaves it is not deleted.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,
@@ -153,23 +149,14 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let settings = &build.settings;
     let fault = |key: &str, message: &str| vec![Fault::new(settings.spot(key), message)];
     let api = Api::of(build).map_err(|why| fault("account", &why))?;
-    let every = settings.duration("every").filter(|every| !every.is_zero());
-    let every = every.ok_or_else(|| fault("every", "a source cannot be polled every 0s; expected at least 1s"))?;
-    let start = match settings.text("start").unwrap_or("now") {
-        "now" => Start::Now,
-        "all" => Start::From(BEGINNING),
-        text => Start::From(parse_instant(text, &build.zone).ok_or_else(|| {
-            fault("start", "expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)")
-        })?),
-    };
     let [past, ahead] = window(settings)?;
     let filter = |key: &str, name: &'static str| settings.text(key).map(|value| (name, value.to_owned()));
     Ok(SourceRole::Poller(Box::new(Source {
         api,
         clock: build.clock.clone(),
         reading: Reading { zone: build.zone.clone(), day_end: DayEnd::named(settings.text("whole_day_end")) },
-        every,
-        start,
+        every: keys::every(build)?,
+        start: keys::start(build)?,
         calendars: settings.texts("calendars").into_iter().map(str::to_owned).collect(),
         filters: [filter("category", "category"), filter("post_type", "postType")].into_iter().flatten().collect(),
         past,

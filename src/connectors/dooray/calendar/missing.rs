@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::super::client::{Reply, stop};
+use super::super::client::Reply;
 use super::super::entry::{Entry, Kind, Place};
 use super::super::window::{Lies, Window};
 use super::{Making, Memo, Source, changed_kind};
@@ -94,7 +94,7 @@ impl Source {
         Ok(match self.api.ask(&path.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await? {
             Reply::No(StatusCode::NOT_FOUND, _) => Now::Gone,
             Reply::Yes(said) if place.kind == Kind::General && said.result.is_object() => {
-                let entry = Entry::read(said.result.clone(), &self.reading).map_err(stop)?;
+                let entry = Entry::read(said.result.clone(), &self.reading).map_err(PollError::stop)?;
                 Now::There(Box::new(entry), said.result)
             }
             Reply::Yes(_) | Reply::No(..) | Reply::Long => Now::Unknown,

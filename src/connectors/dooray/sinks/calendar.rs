@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::super::client::Door;
-use super::super::envelope::{self, Said};
+use super::super::envelope;
 use super::super::times::{self, DayEnd};
 use super::super::window::Window;
 use super::super::{answer, sinks};
-use super::{doing, text, wrong};
+use super::{doing, send_whole, text, wrong};
 use crate::clock::Clock;
 use crate::connectors::client::{Client, SendError};
 use crate::connectors::{Answer, Ask, Build, Built, Call, OnDoubt, Operation, Sink, SinkKind, reading};
@@ -132,13 +132,7 @@ impl Sink for CalendarSink {
         if !(self.whole && call.method == Method::PUT) {
             return client.send(call).await;
         }
-        let read = Call { method: Method::GET, body: bytes::Bytes::new(), ..call.clone() };
-        let answer = client.send(&read).await?;
-        let event = Said::read(&answer).filter(|said| said.is_yes(answer.status));
-        match event {
-            Some(said) => client.send(&completed(call, &said.result)).await,
-            None => Ok(answer),
-        }
+        send_whole(client, call, completed).await
     }
 
     fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {

@@ -7,9 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::super::client::Door;
-use super::super::envelope::Said;
 use super::super::{answer, sinks, times};
-use super::{doing, text, wrong};
+use super::{doing, send_whole, text, wrong};
 use crate::clock::Clock;
 use crate::connectors::client::{Client, SendError};
 use crate::connectors::{Answer, Ask, Build, Built, Call, OnDoubt, Operation, Sink, SinkKind, reading};
@@ -127,12 +126,7 @@ impl Sink for TaskSink {
         if call.method != Method::PUT {
             return client.send(call).await;
         }
-        let read = Call { method: Method::GET, body: bytes::Bytes::new(), ..call.clone() };
-        let answer = client.send(&read).await?;
-        match Said::read(&answer).filter(|said| said.is_yes(answer.status)) {
-            Some(said) => client.send(&completed(call, &said.result)).await,
-            None => Ok(answer),
-        }
+        send_whole(client, call, completed).await
     }
 
     fn ask(&self, question: &Ask<'_>) -> Option<Result<Call, String>> {

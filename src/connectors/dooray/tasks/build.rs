@@ -3,9 +3,10 @@
 use jiff::SignedDuration;
 
 use super::super::client::Api;
-use super::{BEGINNING, Comments, Source, Start};
+use super::{Comments, Source};
+use crate::connectors::pollers::keys;
 use crate::connectors::{Build, EventDoc, SourceKind, SourceRole};
-use crate::settings::{Fault, Field, Kind, Need, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need};
 
 /// The source.
 pub const KIND: SourceKind = SourceKind { name: "dooray-task", fields: FIELDS, events: EVENTS, build, registrar: None };
@@ -23,12 +24,7 @@ const FIELDS: &[Field] = &[
         need: Need::Required,
         doc: "The project's id, the number in the address of its page.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,
@@ -92,15 +88,6 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let settings = &build.settings;
     let fault = |key: &str, message: &str| vec![Fault::new(settings.spot(key), message)];
     let api = Api::of(build).map_err(|why| fault("account", &why))?;
-    let every = settings.duration("every").filter(|every| !every.is_zero());
-    let every = every.ok_or_else(|| fault("every", "a source cannot be polled every 0s; expected at least 1s"))?;
-    let start = match settings.text("start").unwrap_or("now") {
-        "now" => Start::Now,
-        "all" => Start::From(BEGINNING),
-        text => Start::From(parse_instant(text, &build.zone).ok_or_else(|| {
-            fault("start", "expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)")
-        })?),
-    };
     let overlap = settings.duration("overlap").and_then(|length| SignedDuration::try_from(length).ok());
     let comments = match settings.text("comments") {
         Some("none") => Comments::None,
@@ -112,9 +99,9 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         clock: build.clock.clone(),
         zone: build.zone.clone(),
         project: settings.text("project").unwrap_or_default().to_owned(),
-        every,
+        every: keys::every(build)?,
         overlap: overlap.unwrap_or_default(),
-        start,
+        start: keys::start(build)?,
         comments,
     })))
 }

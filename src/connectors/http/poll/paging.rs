@@ -292,7 +292,7 @@ mod tests {
         let query = vec![("status".to_owned(), "open".to_owned())];
         let next = Next::Link("/api/orders?key=hunter2&status=open&page=2".into()).without(&target, &query);
         assert_eq!(next, Next::Link("/api/orders?page=2".into()));
-        let place = Place::begin(super::super::place::Start::All).on(next);
+        let place = Place::begin(crate::connectors::pollers::keys::Start::All).on(next);
         let asked = url(&target, &query, Some(&Paging::Link), &place, None);
         assert_eq!(asked.as_str(), "https://erp.acme.kr/api/orders?page=2&key=hunter2&status=open");
     }

@@ -1,23 +1,11 @@
 //! How far a source is in its API's list.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::records::{Mark, Reader, Record};
 use crate::connectors::http::target::Target;
-
-/// What the first pass brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// Nothing: it learns what is there.
-    Now,
-    /// Everything.
-    All,
-    /// What is as new as this.
-    From(Timestamp),
-}
+use crate::connectors::pollers::keys::Start;
 
 /// What the next request asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

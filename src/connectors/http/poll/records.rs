@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::CURSOR;
-use super::stop;
 use crate::connectors::http::endpoint::{SEEN, template};
 use crate::connectors::snapshot::{self, Item};
 use crate::connectors::{Answer, PollError, reading};
@@ -129,12 +128,12 @@ impl Reader {
     /// The records of an answer, and the cursor that it says for all of them. `seen` is the answer as templates see it.
     pub fn read(&self, answer: &Answer, seen: &Context) -> Result<(Vec<Record>, Option<String>), PollError> {
         let records = self.list(answer, seen)?;
-        let records = records
-            .into_iter()
-            .enumerate()
-            .map(|(index, value)| self.record(value).map_err(|why| stop(format!("record {}: {why}", index + 1))));
+        let records = records.into_iter().enumerate().map(|(index, value)| {
+            self.record(value).map_err(|why| PollError::stop(format!("record {}: {why}", index + 1)))
+        });
         let records = records.collect::<Result<Vec<_>, _>>()?;
-        let said = self.said.as_ref().map(|said| text("cursor.value", said, seen)).transpose().map_err(stop)?;
+        let said =
+            self.said.as_ref().map(|said| text("cursor.value", said, seen)).transpose().map_err(PollError::stop)?;
         Ok((records, said.flatten()))
     }
 
@@ -144,7 +143,9 @@ impl Reader {
             Some(items) => match items.render(seen, Escape::None) {
                 Ok(Rendered::Value(found)) => found,
                 Ok(Rendered::Omit) => Value::Null,
-                Err(error) => return Err(stop(format!("`items`: {error}; the answer: {}", answer.summary()))),
+                Err(error) => {
+                    return Err(PollError::stop(format!("`items`: {error}; the answer: {}", answer.summary())));
+                }
             },
         };
         match found {
@@ -152,7 +153,7 @@ impl Reader {
             Value::Null if self.items.is_some() => Ok(Vec::new()),
             _ => {
                 let hint = if self.items.is_some() { "" } else { ": say with `items` where in the body it is" };
-                Err(stop(format!("`items`: expected a list{hint}; the answer: {}", answer.summary())))
+                Err(PollError::stop(format!("`items`: expected a list{hint}; the answer: {}", answer.summary())))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Api, Body, Got, stop};
+use super::{Api, Body, Got};
 use crate::connectors::PollError;
 use crate::connectors::walla::door::Target;
 use crate::connectors::walla::response::{list, shape, text};
@@ -29,17 +29,17 @@ impl Api {
         let call = self.door.get(["workspace", "query", "projectKey"], &[("projectKey", project)]);
         let got = self.send(call).await?;
         let Body::Json(answer) = self.body(got).await? else {
-            return Err(stop("a workspace's key is over 1 MiB long"));
+            return Err(PollError::stop("a workspace's key is over 1 MiB long"));
         };
         let key = text(&answer, &["workspaceKey"]);
-        key.ok_or_else(|| stop(format!("no workspaceKey in {}", shape(&answer))))
+        key.ok_or_else(|| PollError::stop(format!("no workspaceKey in {}", shape(&answer))))
     }
 
     /// What to say of a form that is not there, with what is there instead: that costs one to three calls, once, as the
     /// source stops.
     pub(super) async fn unknown(&self, said: &str) -> PollError {
         let instead = self.instead().await.map(|there| format!("; {there}")).unwrap_or_default();
-        stop(format!("walla knows no {} (404){said}{instead}", self.target.name()))
+        PollError::stop(format!("walla knows no {} (404){said}{instead}", self.target.name()))
     }
 
     /// `None` if it cannot be told, or if the form is there after all.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{PROJECT, Question, Stored};
 
@@ -32,23 +32,6 @@ pub enum Shape {
 }
 
 impl Switches {
-    /// These with those that are named changed.
-    ///
-    /// # Errors
-    /// What of them is no such switch.
-    pub fn changed(&self, new: &Value) -> Result<Self, String> {
-        let mut all: Map<String, Value> = match serde_json::to_value(self) {
-            Ok(Value::Object(all)) => all,
-            _ => Map::new(),
-        };
-        for (name, value) in &mut all {
-            if let Some(new) = new.get(name.as_str()) {
-                *value = new.clone();
-            }
-        }
-        serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
-    }
-
     /// Whether a response can be asked for by its key.
     pub(super) fn shows(&self, response: &Stored, now: Timestamp) -> bool {
         now.duration_since(response.submitted_at).as_secs() >= self.lag

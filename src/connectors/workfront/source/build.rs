@@ -2,22 +2,18 @@
 
 use jiff::SignedDuration;
 
-use super::{Asking, BEGINNING, Source, Start};
+use super::{Asking, Source};
+use crate::connectors::pollers::keys;
 use crate::connectors::workfront::query;
 use crate::connectors::{Build, EventDoc, SourceKind, SourceRole};
-use crate::settings::{Fault, Field, Kind, Need, Node, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need, Node};
 
 /// The source.
 pub const KIND: SourceKind = SourceKind { name: "workfront", fields: FIELDS, events: EVENTS, build, registrar: None };
 
 const FIELDS: &[Field] = &[
     Field { name: "account", kind: Kind::Account("workfront"), need: Need::Required, doc: "The account." },
-    Field {
-        name: "object",
-        kind: Kind::Text,
-        need: Need::Required,
-        doc: "The kind of object, as `task`, `proj` or `optask` (an issue).",
-    },
+    query::OBJECT,
     Field {
         name: "fields",
         kind: Kind::List(&Kind::Text),
@@ -30,12 +26,7 @@ const FIELDS: &[Field] = &[
         need: Need::Optional,
         doc: "Which objects: fields and values, with `FIELD_Mod` and `FIELD_Range` as in the vendor's searches.",
     },
-    Field {
-        name: "every",
-        kind: Kind::Duration,
-        need: Need::Default("5m"),
-        doc: "How long to wait between two polls.",
-    },
+    keys::every_key("5m"),
     Field {
         name: "start",
         kind: Kind::Text,
@@ -114,23 +105,12 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
         ));
     }
     let filters = query::written(&pairs).map_err(of("filter"))?;
-    let every = settings.duration("every").filter(|every| !every.is_zero());
-    let every =
-        every.ok_or_else(|| fault("every", "a source cannot be polled every 0s; expected at least 1s".to_owned()))?;
-    let start = match settings.text("start").unwrap_or("now") {
-        "now" => Start::Now,
-        "all" => Start::From(BEGINNING),
-        text => Start::From(parse_instant(text, &build.zone).ok_or_else(|| {
-            let why = "expected now, all, a date (2026-01-01) or an instant (2026-01-01T09:00:00+09:00)";
-            fault("start", why.to_owned())
-        })?),
-    };
     let length = |key| settings.duration(key).and_then(|length| SignedDuration::try_from(length).ok());
     Ok(SourceRole::Poller(Box::new(Source {
         asking: Asking::of(build, object, &wanted, filters)?,
-        every,
+        every: keys::every(build)?,
         overlap: length("overlap").unwrap_or_default(),
-        start,
+        start: keys::start(build)?,
         deletions: length("deletions").filter(|every| !every.is_zero()),
         page: settings.integer("page").and_then(|page| u64::try_from(page).ok()).unwrap_or(200),
     })))

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Parameters, Source, data, parameters, stop};
-use crate::connectors::workfront::answer::{self, Trouble};
+use super::{Parameters, Source, data, parameters};
+use crate::connectors::workfront::answer::Trouble;
 use crate::connectors::workfront::times;
 use crate::connectors::{Memory, Page, PollError, Remembered, snapshot};
 use crate::event::{NewEvent, Payload};
@@ -81,7 +81,7 @@ impl Source {
             how.extend(since.into_iter().flat_map(made_since));
             match self.asking.searched(how).await? {
                 Ok(rows) => {
-                    let rows = rows.ok_or_else(|| answer::later("a list of IDs took more than 1 MiB".to_owned()))?;
+                    let rows = rows.ok_or_else(|| PollError::retry(None, "a list of IDs took more than 1 MiB"))?;
                     let count = rows.len();
                     last = rows.iter().rev().find_map(|row| row.created).or(last);
                     all.extend(rows.into_iter().map(|row| row.id));
@@ -95,7 +95,9 @@ impl Source {
             }
             if first + PAGE > MOST {
                 if last <= since {
-                    return Err(stop("more objects were made at one and the same time than workfront lists"));
+                    return Err(PollError::stop(
+                        "more objects were made at one and the same time than workfront lists",
+                    ));
                 }
                 (first, since) = (0, last);
             }

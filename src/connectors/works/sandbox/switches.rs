@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// How the sandbox reads the page; set by `PUT /_sandbox/state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,23 +61,6 @@ pub enum Auth {
 }
 
 impl Switches {
-    /// These with those that are named changed.
-    ///
-    /// # Errors
-    /// What of them is no such switch.
-    pub fn changed(&self, new: &Value) -> Result<Self, String> {
-        let mut all: Map<String, Value> = match serde_json::to_value(self) {
-            Ok(Value::Object(all)) => all,
-            _ => Map::new(),
-        };
-        for (name, value) in &mut all {
-            if let Some(new) = new.get(name.as_str()) {
-                *value = new.clone();
-            }
-        }
-        serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
-    }
-
     /// A yes.
     pub fn yes(&self) -> Response {
         match self.answers {

@@ -3,9 +3,10 @@
 use jiff::SignedDuration;
 
 use super::super::client::Api;
-use super::{BEGINNING, Source, Start, Tasks};
+use super::{Source, Tasks};
+use crate::connectors::pollers::keys;
 use crate::connectors::{Build, EventDoc, SourceKind, SourceRole};
-use crate::settings::{Fault, Field, Kind, Need, parse_instant};
+use crate::settings::{Fault, Field, Kind, Need};
 
 /// The source.
 pub const KIND: SourceKind = SourceKind { name: "worksection", fields: FIELDS, events: EVENTS, build, registrar: None };
@@ -96,14 +97,6 @@ const EVENTS: &[EventDoc] = &[
 fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     let settings = &build.settings;
     let fault = |key: &str, why: String| vec![Fault::new(settings.spot(key), why)];
-    let start = match settings.text("start").unwrap_or("now") {
-        "now" => Start::Now,
-        "all" => Start::From(BEGINNING),
-        text => match parse_instant(text, &build.zone) {
-            Some(at) => Start::From(at),
-            None => return Err(fault("start", format!("`start`: expected now, all or a date, found `{text}`"))),
-        },
-    };
     let tasks = match settings.text("tasks") {
         Some("events") => Tasks::Events,
         Some("none") => Tasks::None,
@@ -123,11 +116,11 @@ fn build(build: &Build<'_>) -> Result<SourceRole, Vec<Fault>> {
     Ok(SourceRole::Poller(Box::new(Source {
         api: Api::of(build).map_err(|why| fault("account", why))?,
         clock: build.clock.clone(),
-        every: settings.duration("every").unwrap_or_default(),
+        every: keys::every(build)?,
         overlap: settings.duration("overlap").and_then(|d| SignedDuration::try_from(d).ok()).unwrap_or_default(),
         projects,
         tasks,
         history,
-        start,
+        start: keys::start(build)?,
     })))
 }

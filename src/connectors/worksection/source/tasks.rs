@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::answer::TASK;
 use super::super::client::Reply;
 use super::super::task::Task;
-use super::{Cursor, Source, stop};
+use super::{Cursor, Source};
 use crate::connectors::{Memory, Page, PollError, Remembered, snapshot};
 use crate::event::{NewEvent, Payload};
 
@@ -69,9 +69,9 @@ impl Source {
             let extra = [("extra", "text,subtasks,archive".to_owned())];
             return match self.api.ask("get_all_tasks", &extra).await? {
                 Reply::Yes(mut body) => Ok(Task::all(body["data"].take(), zone)),
-                Reply::No(_, why) => {
-                    Err(stop(format!("get_all_tasks: {why}: if there are too many, name the `projects` that count")))
-                }
+                Reply::No(_, why) => Err(PollError::stop(format!(
+                    "get_all_tasks: {why}: if there are too many, name the `projects` that count"
+                ))),
             };
         }
         let mut all = Vec::new();
@@ -85,7 +85,7 @@ impl Source {
                     }
                     all.extend(Task::all(list, zone));
                 }
-                Reply::No(_, why) => return Err(stop(format!("get_tasks of project {project}: {why}"))),
+                Reply::No(_, why) => return Err(PollError::stop(format!("get_tasks of project {project}: {why}"))),
             }
         }
         Ok(all)
