@@ -83,7 +83,9 @@ impl Load {
 /// How often each number came.
 fn times(receiver: &Receiver) -> BTreeMap<i64, usize> {
     let mut times = BTreeMap::new();
-    receiver.numbers().into_iter().filter(|n| *n > 0).for_each(|n| *times.entry(n).or_default() += 1);
+    for n in receiver.numbers().into_iter().filter(|n| *n > 0) {
+        *times.entry(n).or_default() += 1;
+    }
     times
 }
 

@@ -103,7 +103,7 @@ impl Running {
 
     /// The same as a dry run.
     pub async fn dry(text: &str, receiver: Receiver) -> Self {
-        Self::run(text, receiver, &Options { dry_run: true }).await
+        Self::run(text, receiver, &Options { dry_run: true, ..Options::default() }).await
     }
 
     async fn run(text: &str, receiver: Receiver, options: &Options) -> Self {

@@ -50,7 +50,9 @@ sinks:
 
 fn times(receivers: &[&Receiver]) -> BTreeMap<i64, usize> {
     let mut times = BTreeMap::new();
-    receivers.iter().flat_map(|r| r.numbers()).for_each(|n| *times.entry(n).or_default() += 1);
+    for n in receivers.iter().flat_map(|receiver| receiver.numbers()) {
+        *times.entry(n).or_default() += 1;
+    }
     times
 }
 

@@ -169,6 +169,7 @@ fn config(dir: PathBuf, tests: &[Value]) -> Config {
             .collect(),
         warnings: Vec::new(),
         shown: String::new(),
+        written: crate::settings::Node::from(&serde_json::Value::Null),
     }
 }
 
