@@ -195,12 +195,13 @@ async fn emptied(broker: Arc<dyn Broker>, queue: String) {
 /// What there is new, other and no more.
 fn told(both: Comparison<'_>) -> Reloaded {
     let mut told = Reloaded::default();
-    let sources = |config: &Config| config.sources.iter().map(|source| source.name.clone()).collect();
-    let sinks = |config: &Config| config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let routes = |config: &Config| config.routes.iter().map(|route| route.name.clone()).collect();
-    told.add("source", sources(both.old), sources(both.new), |name| both.source(name));
-    told.add("sink", sinks(both.old), sinks(both.new), |name| both.sink(name));
-    told.add("route", routes(both.old), routes(both.new), |name| both.route(name));
+    let sources =
+        |config: &Config| -> Vec<String> { config.sources.iter().map(|source| source.name.clone()).collect() };
+    let sinks = |config: &Config| -> Vec<String> { config.sinks.iter().map(|sink| sink.name.clone()).collect() };
+    let routes = |config: &Config| -> Vec<String> { config.routes.iter().map(|route| route.name.clone()).collect() };
+    told.add("source", &sources(both.old), &sources(both.new), |name| both.source(name));
+    told.add("sink", &sinks(both.old), &sinks(both.new), |name| both.sink(name));
+    told.add("route", &routes(both.old), &routes(both.new), |name| both.route(name));
     let parts = [("new", &told.started), ("changed", &told.changed), ("gone", &told.stopped)];
     let some = parts.iter().filter(|(_, names)| !names.is_empty());
     let words: Vec<String> = some.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
@@ -210,7 +211,7 @@ fn told(both: Comparison<'_>) -> Reloaded {
 }
 
 impl Reloaded {
-    fn add(&mut self, what: &str, old: Vec<String>, new: Vec<String>, same: impl Fn(&str) -> bool) {
+    fn add(&mut self, what: &str, old: &[String], new: &[String], same: impl Fn(&str) -> bool) {
         let title = |name: &String| format!("{what} {name}");
         self.stopped.extend(old.iter().filter(|name| !new.contains(name)).map(title));
         let (both, only): (Vec<_>, Vec<_>) = new.iter().partition(|name| old.contains(name));

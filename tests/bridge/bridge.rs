@@ -92,7 +92,7 @@ impl World {
     async fn try_start_with(&self, manifests: &[&'static Manifest], options: &Options) -> Result<Running, AppError> {
         let client = Client::new().unwrap();
         let file = self.dir.path().join("dari.yaml");
-        let config = dari::config::load_with(manifests, &file, &env, &client, &self.clock);
+        let config = dari::config::load_with(manifests, &file, &|name| Some(secret(name)), &client, &self.clock);
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let options = Options { load: options.load.or(Some(load)), ..options.clone() };
         let bridge = Bridge::build(Arc::new(config), self.clock.clone(), &options).await?;
@@ -109,12 +109,12 @@ impl World {
     }
 }
 
-fn env(name: &str) -> Option<String> {
-    Some(format!("hunter2-{}", name.to_lowercase()))
+fn secret(name: &str) -> String {
+    format!("hunter2-{}", name.to_lowercase())
 }
 
 fn load(file: &Path) -> Result<Config, String> {
-    let config = dari::config::load(file, &env, &Client::new().unwrap(), &Clock::system(7));
+    let config = dari::config::load(file, &|name| Some(secret(name)), &Client::new().unwrap(), &Clock::system(7));
     config.map_err(|faults| faults.to_string())
 }
 

@@ -21,15 +21,14 @@ const MAP: &str = r#"map: { s: "{{ subject | default('') }}", n: "{{ data.n | de
 
 /// A config: routes by name, each to a sink of its own, with more keys.
 fn config(routes: &[(&str, &Receiver, &str)]) -> String {
-    let mut text = format!("{HEAD}sinks:\n");
-    for (name, receiver, _) in routes {
-        text += &format!("  to-{name}: {{ http: {{ url: \"{}\", allow_private: true }} }}\n", receiver.url);
-    }
-    text += "routes:\n";
-    for (name, _, more) in routes {
-        text += &format!("  {name}: {{ from: in, to: to-{name}, do: create, {MAP}{more} }}\n");
-    }
-    text
+    let sink = |(name, to, _): &(&str, &Receiver, &str)| {
+        format!("  to-{name}: {{ http: {{ url: \"{}\", allow_private: true }} }}\n", to.url)
+    };
+    let route = |(name, _, more): &(&str, &Receiver, &str)| {
+        format!("  {name}: {{ from: in, to: to-{name}, do: create, {MAP}{more} }}\n")
+    };
+    let (sinks, routes): (String, String) = (routes.iter().map(sink).collect(), routes.iter().map(route).collect());
+    format!("{HEAD}sinks:\n{sinks}routes:\n{routes}")
 }
 
 /// Sends events, each of a subject of its own, one after the other from several places, until it is told to end.
@@ -83,7 +82,9 @@ impl Load {
 /// How often each number came.
 fn times(receiver: &Receiver) -> BTreeMap<i64, usize> {
     let mut times = BTreeMap::new();
-    receiver.numbers().into_iter().filter(|n| *n > 0).for_each(|n| *times.entry(n).or_default() += 1);
+    for n in receiver.numbers().into_iter().filter(|n| *n > 0) {
+        *times.entry(n).or_default() += 1;
+    }
     times
 }
 

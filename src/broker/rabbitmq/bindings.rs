@@ -26,7 +26,9 @@ impl RabbitBroker {
             })
             .await?;
         register.make(&connection).await?;
-        bindings.iter().for_each(|binding| self.shared.add_line(&binding.queue));
+        for Binding { queue, .. } in bindings {
+            self.shared.add_line(queue);
+        }
         Ok(())
     }
 
