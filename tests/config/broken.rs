@@ -305,7 +305,7 @@ routes:
     cases: [{{ do: create, map: {{ a: b }} }}]
 "#)), @r"
     dari.yaml:12:46: `beta` does not work yet: it is not out
-    dari.yaml:12:55: `fetch_hosts` does not work yet: no sink uploads files yet
+    dari.yaml:12:55: `fetch_hosts` does not work yet: this sink uploads no files; a `workfront` one does
     dari.yaml:12:73: `find` does not work yet: this sink knows itself whether it can be asked; only an `http` one is told how
     dari.yaml:13:9: `alerts`: the sink `crm` cannot tell people (nothing to call); expected one that takes a `text`, as `slack` or `http`
     dari.yaml:14:15: a PostgreSQL store does not work yet: use a file, as `sqlite://data/dari.db`
