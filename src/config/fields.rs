@@ -145,7 +145,12 @@ pub(super) static SOURCE: &[Field] = &[WAS, ENABLED];
 pub(super) static SINK: &[Field] = &[
     WAS,
     ENABLED,
-    field("fetch_hosts", Kind::Any, Need::NotYet("this sink uploads no files; a `workfront` one does"), "Hosts that files may be fetched from."),
+    field(
+        "fetch_hosts",
+        Kind::Any,
+        Need::NotYet("this sink uploads no files; a `workfront` one does"),
+        "Hosts that files may be fetched from.",
+    ),
     field(
         "find",
         Kind::Any,

@@ -45,6 +45,13 @@ impl Token {
     }
 }
 
+/// When the token of an answer ends, by its `expires_in`: seconds, which some vendors write as text.
+#[must_use]
+pub fn ends(said: &Value, now: Timestamp) -> Option<Timestamp> {
+    let seconds = said["expires_in"].as_i64().or_else(|| said["expires_in"].as_str()?.parse().ok())?;
+    now.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("expires", &self.expires).finish_non_exhaustive()

@@ -92,6 +92,8 @@ async fn each_is_asked_without_effect_and_who_refuses_is_told() {
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["dari.yaml"], "nothing is written");
 
+    // Others: a vendor that has just been asked may want a second's rest.
+    let vendors = Vendors::play().await;
     let wrong = vendors.config("xoxb-hunter2", "hunter2", "hunter2hunter2hunter2hunter2hunt");
     let broker = format!("broker: {{ url: \"amqp://me:hunter2@127.0.0.1:1\" }}\n{wrong}");
     std::fs::write(dir.path().join("dari.yaml"), broker).unwrap();

@@ -1,11 +1,11 @@
 //! Every answer of the hooks endpoint.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dari::intake::Limits;
 use serde_json::json;
 
+use super::logs::Logs;
 use super::support::{Bridge, Mood, Reply, base64_of, head, hook, open, until};
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
@@ -140,8 +140,7 @@ async fn unknown_paths_and_methods_are_told() {
 #[tokio::test]
 async fn a_secret_in_the_path_is_never_written_down() {
     let by_path = hook("webhook", &json!({"verify": {"path": {"secrets": ["s3same"]}}}));
-    let logs = Logs::default();
-    let _guard = logs.capture();
+    let logs = Logs::of_this_thread();
     let bridge = Bridge::start(vec![("any", by_path)]).await;
     assert_eq!(bridge.post("/hooks/any/s3same", &[("X-Event", "e")], br#"{"name":"Kim"}"#).await.status, 202);
     let wrong = bridge.post("/hooks/any/s3sama", JSON, b"{}").await;
@@ -242,35 +241,4 @@ async fn requests_under_way_finish_when_the_server_stops() {
     assert_eq!(super::support::answer(client).await.status, 202);
     let server = bridge.server.take().unwrap();
     tokio::time::timeout(super::support::PATIENCE, server).await.expect("it ended").unwrap();
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Logs {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let logs = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || logs.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@ mod answers;
 mod config;
 mod dooray;
 mod limits;
+mod logs;
 mod senders;
 mod support;
 mod walla;

@@ -186,6 +186,7 @@ impl Bridge {
     }
 
     pub async fn with(hooks: Vec<(&str, Box<dyn Hook>)>, limits: Limits) -> Self {
+        super::logs::listen();
         let fake = Arc::new(Fake::default());
         let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
         let hooks = hooks.into_iter().map(|(name, hook)| (name.to_owned(), hook)).collect();

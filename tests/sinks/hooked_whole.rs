@@ -1,6 +1,7 @@
 //! Whole bridges that are told by a vendor's own webhooks: subscribed at its sandbox, called by it in each of the spellings
 //! that its pages contradict each other by, and what came of it at a vendor.
 
+use dari::connectors::sandbox::Served;
 use dari::connectors::{dooray, slack, walla, workfront, works, worksection};
 use http::Method;
 use serde_json::{Value, json};
@@ -183,6 +184,19 @@ routes:
   rejected: { from: plain, types: [response.rejected], to: crm, do: create, map: { id: "{{ id }}", 제목: "탈락 {{ data.answers[0].value }}" } }
 "#;
 
+/// The titles of the records in Works, once there are so many.
+async fn records(works: &Served, bridge: &Whole, count: usize) -> Vec<String> {
+    let wait = async {
+        while works.state().await["records"].as_array().unwrap().len() < count {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
+    let (state, told) = (works.state().await, bridge.served.state().await["webhook_log"].clone());
+    assert!(waited.is_ok(), "waited in vain for {count} records: {} {told}", state["records"]);
+    texts(&state, "records", "제목")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_body_of_a_forms_webhook_is_read_and_who_was_rejected_is_told() {
     let (_, works) = played(&works::MANIFEST).await;
@@ -206,30 +220,14 @@ async fn each_body_of_a_forms_webhook_is_read_and_who_was_rejected_is_told() {
     set(json!({ "url": read, "headers": bearer, "body": { "responseKey": "{{responseKey}}" }, "method": "GET" })).await;
     set(json!({ "url": "https://bridge.acme.kr/hooks/plain", "headers": { "X-Key": "0123456789abcdef" } })).await;
     set(json!({ "url": "https://bridge.acme.kr/hooks/plain", "headers": { "X-Key": "0123456789abcdef" }, "on": "rejected" })).await;
-    let records = async |count: usize| {
-        let wait = async {
-            while works.state().await["records"].as_array().unwrap().len() < count {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
-        let state = works.state().await;
-        assert!(
-            waited.is_ok(),
-            "waited in vain for {count} records: {} {}",
-            state["records"],
-            bridge.served.state().await["webhook_log"]
-        );
-        texts(&state, "records", "제목")
-    };
     let submission = json!({ "id": "r1", "answers": { "이름": "김하나", "개인정보 동의": "예" } });
     bridge.served.play(Method::POST, "/_sandbox/responses", &submission).await;
-    let mut titles = records(2).await;
+    let mut titles = records(&works, &bridge, 2).await;
     titles.sort();
     assert_eq!(titles, ["김하나", "김하나"], "one that was read by its key, one as it came");
     bridge.until("four webhooks", |state| state["webhook_log"].as_array().unwrap().len() == 4).await;
     bridge.served.play(Method::POST, "/_sandbox/rejections", &json!({ "answers": { "field_name": "17" } })).await;
-    assert!(records(3).await.contains(&"탈락 17".to_owned()));
+    assert!(records(&works, &bridge, 3).await.contains(&"탈락 17".to_owned()));
     // A person sends the last one again: its body is the same.
     bridge.served.play(Method::POST, "/_sandbox/webhook/resend", &Value::Null).await;
     let state = bridge.until("the repetition", |state| state["webhook_log"].as_array().unwrap().len() == 6).await;
@@ -238,7 +236,7 @@ async fn each_body_of_a_forms_webhook_is_read_and_who_was_rejected_is_told() {
         "{state}"
     );
     bridge.idle().await;
-    assert_eq!(records(3).await.len(), 3, "nothing was made twice");
+    assert_eq!(records(&works, &bridge, 3).await.len(), 3, "nothing was made twice");
     // A credential that is not ours.
     set(json!({ "url": read, "headers": { "Authorization": "Bearer wrong" } })).await;
     bridge

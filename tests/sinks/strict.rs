@@ -129,15 +129,16 @@ async fn change_of(world: &World, sink: &dyn dari::connectors::Sink, op: &Op) ->
 
 // === Slack ===
 
+/// What Slack says to a message.
+async fn posted(world: &World, mut body: Value) -> Value {
+    body["channel"] = json!(slack::sandbox::CHANNEL);
+    let call = with(to(world, Method::POST, "/api/chat.postMessage"), AUTHORIZATION, "Bearer xoxb-sandbox");
+    world.send(&call.json(&body)).await.unwrap().json().unwrap()
+}
+
 #[tokio::test]
 async fn slack_takes_no_block_that_block_kit_does_not_know() {
     let world = World::of(&slack::MANIFEST).await;
-    let post = async |body: Value| {
-        let mut body = body;
-        body["channel"] = json!(slack::sandbox::CHANNEL);
-        let call = with(to(&world, Method::POST, "/api/chat.postMessage"), AUTHORIZATION, "Bearer xoxb-sandbox");
-        world.send(&call.json(&body)).await.unwrap().json().unwrap()
-    };
     let plain = |text: &str| json!({ "type": "plain_text", "text": text });
     let cases = [
         (json!({ "type": "sectoin" }), "unsupported type: sectoin [json-pointer:/blocks/0/type]"),
@@ -185,13 +186,13 @@ async fn slack_takes_no_block_that_block_kit_does_not_know() {
         ),
     ];
     for (block, why) in cases {
-        let said = post(json!({ "text": "x", "blocks": [block] })).await;
+        let said = posted(&world, json!({ "text": "x", "blocks": [block] })).await;
         assert_eq!(said["error"], "invalid_blocks", "{why}");
         assert_eq!(said["response_metadata"]["messages"], json!([format!("[ERROR] {why}")]));
     }
     let long = json!({ "type": "markdown", "text": "m".repeat(6_001) });
-    assert_eq!(post(json!({ "text": "x", "blocks": [long, long] })).await["error"], "msg_blocks_too_long");
-    assert_eq!(post(json!({ "text": "x", "attachments": "a" })).await["error"], "invalid_attachments");
+    assert_eq!(posted(&world, json!({ "text": "x", "blocks": [long, long] })).await["error"], "msg_blocks_too_long");
+    assert_eq!(posted(&world, json!({ "text": "x", "attachments": "a" })).await["error"], "invalid_attachments");
     assert_eq!(world.served.state().await["messages"], json!([]));
 }
 

@@ -194,10 +194,8 @@ fn how_the_sink_reads_an_answer() {
     assert_eq!(report.failed(), 0, "{report}");
 }
 
-#[test]
-fn what_differs_is_told_with_its_path() {
-    let report = report(
-        r#"
+/// Tests that fail, each in other ways.
+const FAILING: &str = r#"
   - name: differs
     event: kim.json
     respond: { PERSON }
@@ -207,8 +205,11 @@ fn what_differs_is_told_with_its_path() {
       pushes: { do: create }
   - { name: the other way, event: kim.json, respond: { PERSON, erp: { status: 500 } }, expect: { to-crm: skipped, to-erp: { outcome: delivered, id: e1, why: "429" } } }
   - { name: filtered, event: lee.json, expect: { to-crm: { do: create } } }
-"#,
-    );
+"#;
+
+#[test]
+fn what_differs_is_told_with_its_path() {
+    let report = report(FAILING);
     insta::assert_snapshot!(report, @"
     FAIL  differs (line 47)
           to-crm.do

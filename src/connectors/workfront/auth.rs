@@ -13,7 +13,7 @@ use super::answer;
 use super::jwt::Key;
 use crate::clock::Clock;
 use crate::connectors::client::{Addresses, Client};
-use crate::connectors::tokens::{Renew, Safe, Token, TokenError};
+use crate::connectors::tokens::{Renew, Safe, Token, TokenError, ends};
 use crate::connectors::{Answer, Call};
 
 /// The header of a session.
@@ -54,8 +54,8 @@ impl Renew for Renewal {
         let text = text.filter(|text| !text.is_empty() && answer.status.is_success());
         let Some(text) = text else { return Err(refused(&answer, &said)) };
         let token = match &self.how {
-            How::Login { .. } | How::Jwt { bearer: false, .. } => Token::header(SESSION, text, expires(&said, now)),
-            How::Jwt { .. } | How::Ims { .. } => Token::bearer(text, expires(&said, now)),
+            How::Login { .. } | How::Jwt { bearer: false, .. } => Token::header(SESSION, text, ends(&said, now)),
+            How::Jwt { .. } | How::Ims { .. } => Token::bearer(text, ends(&said, now)),
         };
         token.ok_or_else(|| TokenError::Retry("it holds characters that no HTTP header takes".to_owned()))
     }
@@ -95,11 +95,6 @@ impl Renewal {
         call.body = Bytes::from(body.finish());
         Ok(call)
     }
-}
-
-fn expires(said: &Value, now: Timestamp) -> Option<Timestamp> {
-    let seconds = said["expires_in"].as_i64().or_else(|| said["expires_in"].as_str()?.parse().ok())?;
-    now.saturating_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// Whether the credentials are wrong or the vendor is in trouble. Nothing that was sent is in the reason.

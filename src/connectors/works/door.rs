@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -18,7 +18,7 @@ use super::answer::said;
 use crate::clock::Clock;
 use crate::connectors::call::{self, HIDDEN, secret_header};
 use crate::connectors::client::Client;
-use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens};
+use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens, ends};
 use crate::connectors::{Account, Answer, Build, Call};
 use crate::outcome::{Outcome, Scope};
 
@@ -147,9 +147,7 @@ impl Renew for Login {
 fn read(answer: &Answer, now: Timestamp) -> Result<Token, TokenError> {
     let json = answer.json().unwrap_or_default();
     if let Some(token) = json["access_token"].as_str().filter(|_| answer.status.is_success()) {
-        let seconds = json["expires_in"].as_i64().or_else(|| json["expires_in"].as_str()?.parse().ok());
-        let expires = seconds.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
-        return Token::bearer(token, expires)
+        return Token::bearer(token, ends(&json, now))
             .ok_or_else(|| TokenError::Retry("Works gave one that no header takes".to_owned()));
     }
     let status = answer.status;

@@ -20,13 +20,13 @@ use url::Url;
 use super::client::encoded;
 use crate::clock::Clock;
 use crate::connectors::client::{Addresses, Client};
-use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens};
+use crate::connectors::tokens::{Renew, Safe, Token, TokenError, Tokens, ends};
 use crate::connectors::{Account, Answer, Build, Call};
 
 /// Where tokens are got unless the account has a `url`.
 const HOST: &str = "https://worksection.com";
 /// How long an access token lives if the vendor does not say: a day by the page.
-const LIFE: i64 = 86_400;
+const LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// A token that was kept is used if it lives so much longer.
 const AHEAD: SignedDuration = SignedDuration::from_mins(2);
 
@@ -207,8 +207,8 @@ impl Renewal {
         let body = answer.json().unwrap_or_default();
         let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty());
         if let (Some(access), Some(refresh)) = (text("access_token"), text("refresh_token")) {
-            let life = crate::connectors::reading::id(&body["expires_in"]).and_then(|n| n.parse().ok()).unwrap_or(LIFE);
-            let end = self.clock.now().saturating_add(SignedDuration::from_secs(life)).unwrap_or(Timestamp::MAX);
+            let now = self.clock.now();
+            let end = ends(&body, now).unwrap_or_else(|| now.saturating_add(LIFE).unwrap_or(Timestamp::MAX));
             return Ok(Kept {
                 start: self.start.mark(),
                 access_token: access.to_owned(),
