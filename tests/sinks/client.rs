@@ -25,7 +25,7 @@ async fn world() -> World {
 }
 
 fn get_call(url: &str) -> Call {
-    Call::new(Method::GET, Url::parse(url).unwrap()).timeout(Duration::from_millis(500))
+    Call::new(Method::GET, Url::parse(url).unwrap()).timeout(Duration::from_secs(3))
 }
 
 fn not_sent(result: Result<dari::connectors::Answer, SendError>) -> String {

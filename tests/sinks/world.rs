@@ -130,7 +130,7 @@ impl World {
         let fields = op.fields.as_object().unwrap_or(&empty);
         let mut call = sink.prepare(&op.operation(fields, request.as_ref(), self.clock.now()))?;
         // Faults that never answer are waited for.
-        call.timeout = Duration::from_millis(300);
+        call.timeout = Duration::from_secs(3);
         Ok(call)
     }
 
