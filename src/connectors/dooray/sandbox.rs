@@ -4,7 +4,8 @@
 //! calendar [`SHARED`]; the incoming hook is at the path [`WEBHOOK`]. Fields and parameters that no page names are refused.
 //!
 //! Others are played through more paths: `POST /_sandbox/events`, `/_sandbox/tasks`, `/_sandbox/comments` make what they are
-//! given, or change what has its `id`; `DELETE /_sandbox/events/{id}` and `/_sandbox/calendars/{id}` remove.
+//! given, or change what has its `id`; `DELETE /_sandbox/events/{id}` and `/_sandbox/calendars/{id}` remove, `DELETE /_sandbox/events` all
+//! events at once.
 //! `GET /_sandbox/state` shows everything, and `PUT` sets [`Switches`]: what the pages leave open or contradict. With
 //! `deliver_to` the project's hooks are called.
 
@@ -128,7 +129,7 @@ pub fn router(clock: Clock) -> Router {
     Router::new()
         .merge(api)
         .route("/services/{tenant}/{service}/{token}", post(messenger::hook))
-        .route("/_sandbox/events", post(play_event))
+        .route("/_sandbox/events", post(play_event).delete(remove_events))
         .route("/_sandbox/events/{id}", delete(remove_event))
         .route("/_sandbox/calendars/{id}", delete(remove_calendar))
         .route("/_sandbox/tasks", post(play_task))
@@ -401,6 +402,11 @@ async fn remove_event(State(shared): State<Shared>, Path(id): Path<String>) -> R
     let before = tenant.events.len();
     tenant.events.retain(|event| event["id"] != id.as_str());
     if tenant.events.len() < before { Ok(Yes(Value::Null, None)) } else { Err(none()) }
+}
+
+async fn remove_events(State(shared): State<Shared>) -> Reply {
+    lock(&shared).events.clear();
+    Ok(Yes(Value::Null, None))
 }
 
 async fn remove_calendar(State(shared): State<Shared>, Path(id): Path<String>) -> Reply {

@@ -5,7 +5,7 @@
 //! bot is a member of [`CHANNEL`]; [`ARCHIVED`] is archived, in [`CLOSED`] it is no member, others do not exist. A channel
 //! takes a burst of [`BURST`] messages and then one a second.
 //!
-//! Blocks are checked as Block Kit has them ([`blocks`]); events go to where `PUT /_sandbox/events` says ([`events`]).
+//! Blocks are checked as Block Kit has them (`blocks`); events go to where `PUT /_sandbox/events` says (`events`).
 //!
 //! `POST /_sandbox/messages` with `{ "text" }` puts somebody else's message into [`CHANNEL`]; its answer is `{ "ts" }`.
 //! State: `{ "messages": [ { "channel", "ts", "thread_ts", "text", "message" } ], "refused": <count> }`.
